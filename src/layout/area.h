@@ -1,0 +1,116 @@
+// The shared-memory ABI of an area: what one end of a connection writes and the other end reads.
+//
+// An area is one sealed memory object of kAreaBytes. Its owner maps it read-write, its peer
+// read-only; every cache line has one writer (the owner). It holds the control segment and the
+// segments of the owner's outgoing stream, and the owner's half (tail, begin) of the incoming one.
+//
+//   offset      size  what
+//   0            128  AreaHeader      constant after CONNECT / CONNECTED was sent
+//   128          128  HotLine         head, waiting flags, the latest small message inline
+//   256          128  TailLine        how far the owner has read the peer's stream
+//   384          256  begin[64]       per segment of the *peer's* stream: begin of unread data
+//   1024        2048  SegmentControl[64]
+//   4096     4194304  64 segments of 65536 bytes
+//
+// No behaviour lives here; sizes and offsets are asserted, and a golden-bytes test pins them.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "wire/version.h"
+
+namespace shunt::layout {
+
+inline constexpr std::uint32_t kAreaMagic = 0x31544853;  // "SHT1" in memory
+
+inline constexpr std::uint32_t kSegmentBytes = 64 * 1024;
+inline constexpr std::uint32_t kSegmentCount = 64;
+inline constexpr std::uint32_t kSegmentsOffset = 4096;
+inline constexpr std::uint64_t kStreamBytes = std::uint64_t{kSegmentBytes} * kSegmentCount;
+inline constexpr std::uint64_t kAreaBytes = kSegmentsOffset + kStreamBytes;
+inline constexpr std::uint32_t kInlineBytes = 88;
+
+// Flags in HotLine::flags. Each is set once by the owner and never cleared.
+inline constexpr std::uint16_t kFlagFin = 1;    // no bytes follow `head`
+inline constexpr std::uint16_t kFlagReset = 2;  // the owner aborted (ECONNRESET for the peer)
+inline constexpr std::uint16_t kFlagClosed = 4; // the owner will not read any more
+
+struct AreaHeader {
+  std::uint32_t magic;
+  std::uint16_t version;  // wire::kLayoutVersion
+  std::uint16_t header_bytes;
+  std::uint32_t generation;  // drawn at random by the owner for each connection
+  std::uint32_t segment_bytes;
+  std::uint32_t segment_count;
+  std::uint32_t segments_offset;
+  std::uint64_t area_bytes;
+  std::uint8_t reserved[96];
+};
+
+// One line pair: a small message costs its reader a single transfer.
+struct alignas(128) HotLine {
+  std::atomic<std::uint64_t> head;          // bytes ever written to the owner's stream
+  std::atomic<std::uint64_t> tail_echo;     // TailLine::tail as of the latest publication of head
+  std::atomic<std::uint32_t> generation;    // equal to AreaHeader::generation
+  std::atomic<std::uint32_t> recv_waiting;  // odd: the owner sleeps until head of the peer moves
+  std::atomic<std::uint32_t> send_waiting;  // odd: the owner sleeps until tail of the peer moves
+  std::atomic<std::uint16_t> flags;
+  std::atomic<std::uint16_t> inline_bytes;    // 0: nothing inline
+  std::atomic<std::uint64_t> inline_start;    // stream position of the first inline byte
+  std::atomic<std::uint64_t> inline_data[kInlineBytes / 8];
+};
+
+struct alignas(128) TailLine {
+  std::atomic<std::uint64_t> tail;     // bytes ever read from the peer's stream
+  std::atomic<std::uint32_t> segment;  // the peer's segment that holds the earliest unread byte
+};
+
+// Control of one segment of the owner's stream. `begin` is the reader's to move, so it lives in the
+// reader's area (begin[]); here it is where the data began when the segment was entered.
+struct SegmentControl {
+  std::atomic<std::uint32_t> begin;
+  std::atomic<std::uint32_t> end;     // offset behind the last byte written
+  std::atomic<std::uint32_t> length;  // bytes in the segment: end - begin
+  std::atomic<std::uint32_t> next;    // index of the next segment in the circular buffer
+  std::atomic<std::uint32_t> last;    // 1: a write ended in this segment
+  std::uint32_t reserved;
+  std::atomic<std::uint64_t> base;    // stream position of offset 0 in the current lap
+};
+
+struct Area {
+  AreaHeader header;
+  HotLine hot;
+  TailLine tail;
+  std::atomic<std::uint32_t> begin[kSegmentCount];
+  std::uint8_t pad0[1024 - 384 - 4 * kSegmentCount];
+  SegmentControl segment[kSegmentCount];
+  std::uint8_t pad1[kSegmentsOffset - 1024 - 32 * kSegmentCount];
+  // Segments follow at kSegmentsOffset; use segment_data().
+};
+
+inline std::uint8_t* segment_data(Area* area, std::uint32_t index) {
+  return reinterpret_cast<std::uint8_t*>(area) + kSegmentsOffset +
+         std::size_t{index} * kSegmentBytes;
+}
+inline const std::uint8_t* segment_data(const Area* area, std::uint32_t index) {
+  return reinterpret_cast<const std::uint8_t*>(area) + kSegmentsOffset +
+         std::size_t{index} * kSegmentBytes;
+}
+
+static_assert(sizeof(AreaHeader) == 128);
+static_assert(sizeof(HotLine) == 128);
+static_assert(offsetof(HotLine, inline_data) == 40);
+static_assert(sizeof(TailLine) == 128);
+static_assert(sizeof(SegmentControl) == 32);
+static_assert(offsetof(Area, hot) == 128);
+static_assert(offsetof(Area, tail) == 256);
+static_assert(offsetof(Area, begin) == 384);
+static_assert(offsetof(Area, segment) == 1024);
+static_assert(sizeof(Area) == kSegmentsOffset);
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
+static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
+static_assert(std::atomic<std::uint16_t>::is_always_lock_free);
+
+}  // namespace shunt::layout
