@@ -1,0 +1,77 @@
+// The sending end of a stream: appends bytes to linked segments in the own area and publishes them.
+//
+// Invariants: head - tail <= limit <= kStreamBytes; a segment is entered only when every byte of its
+// former lap has been read; a segment is left only when it is full; `next` and `base` of a segment
+// are written before the head that makes them reachable is published.
+// Thread safety: none; the caller holds the direction's lock. Nothing here blocks or allocates.
+// Errors: Status::kCorrupt when the peer's tail is impossible.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "layout/area.h"
+#include "ring/state.h"
+
+namespace shunt::ring {
+
+// Fills a fresh, zeroed area: header, generation, flags. The segments come into use later.
+void init_area(layout::Area* own, std::uint32_t generation);
+// Whether a peer's header (read from a private copy) is one that init_area could have written.
+bool valid_header(const layout::AreaHeader& header, std::uint32_t generation);
+
+class Writer {
+ public:
+  // `peer` may be null while the peer's area is not known yet: then nothing has been read.
+  Writer(layout::Area* own, const layout::Area* peer, WriterState* state)
+      : own_(own), peer_(peer), s_(state) {}
+
+  // Sets the limit of bytes in flight, clamped to [kMinSegments segments, kStreamBytes].
+  void set_limit(std::uint64_t bytes);
+
+  // Copies what fits of [data, data + size) behind head and returns how much; publishes nothing.
+  // At most one segment's worth for each call, so that a reader can start on the first part.
+  std::size_t append(const std::uint8_t* data, std::size_t size, Status* status);
+
+  // Makes appended bytes visible. `reader_tail` is echoed to the peer beside head.
+  void publish(std::uint64_t reader_tail);
+
+  // Reads the peer's tail again. Afterwards space() is up to date.
+  Status refresh();
+  // Takes over the tail that came beside the peer's head, in a line just read: no extra transfer.
+  void take_echo();
+  std::uint64_t space() const { return s_->limit - (s_->head - s_->tail); }
+  std::uint64_t in_flight() const { return s_->head - s_->tail; }
+  // Enough room that a sender who was told "full" should be woken.
+  bool writable();
+
+  // After publish(), set_flags(): true once for each time the peer went to sleep. Then ring.
+  bool must_ring();
+
+  void set_flags(std::uint16_t flags);
+
+  // Announces that we are about to sleep for space. After it, look again (writable()) before
+  // sleeping. end_wait() in any case afterwards.
+  void begin_wait();
+  void end_wait();
+
+  // Shrinks the circular buffer to kMinSegments if nothing is in flight beyond the current segment.
+  // The bits of segments whose memory can be returned accumulate in take_released().
+  void shrink();
+  std::uint64_t take_released();
+  std::uint32_t segments() const { return 
+    return static_cast<std::uint32_t>(__builtin_popcountll(s_->members));
+  }
+
+ private:
+  bool enter_next_segment(Status* status);
+  bool is_free(std::uint32_t index) const;
+  void enter(std::uint32_t index);
+  void publish_inline(std::uint64_t start);
+
+  layout::Area* own_;
+  const layout::Area* peer_;
+  WriterState* s_;
+};
+
+}  // namespace shunt::ring
