@@ -46,6 +46,9 @@ function(shunt_layer name)
   endif()
 endfunction()
 
+# Builds every unit test and nothing else: what the sanitizer presets need.
+add_custom_target(unit_tests)
+
 # shunt_unit_tests(NAME DEPENDS layer...): every *_test.cc of this folder, one executable.
 function(shunt_unit_tests name)
   if(NOT BUILD_TESTING)
@@ -61,5 +64,6 @@ function(shunt_unit_tests name)
   list(TRANSFORM ARG_DEPENDS PREPEND shunt_)
   add_executable(${name}_test ${tests})
   target_link_libraries(${name}_test PRIVATE shunt_options ${ARG_DEPENDS} GTest::gtest_main)
+  add_dependencies(unit_tests ${name}_test)
   gtest_discover_tests(${name}_test TEST_PREFIX "unit.${name}." PROPERTIES TIMEOUT 120 LABELS unit)
 endfunction()
