@@ -1,0 +1,352 @@
+// connect, bind, listen, accept: what they return and when.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "net.h"
+
+namespace shunt::test {
+namespace {
+
+int so_error(int fd) {
+  int error = -1;
+  socklen_t length = sizeof error;
+  EXPECT_EQ(getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length), 0);
+  return error;
+}
+
+int try_connect(int fd, std::uint16_t port) {
+  const Address address("127.0.0.1", port);
+  return connect(fd, address.get(), address.length);
+}
+
+// A port where nobody listens: bound, so that nobody else gets it meanwhile.
+Fd silent_port(std::uint16_t* port) {
+  Fd fd = tcp_socket();
+  const Address any("127.0.0.1", 0);
+  EXPECT_EQ(bind(fd, any.get(), any.length), 0);
+  *port = port_of(fd);
+  return fd;
+}
+
+TEST(Connect, ReturnsBeforeAccept) {
+  Fd listener = listen_on();
+  Fd client = connect_to("127.0.0.1", port_of(listener));  // same thread: must not block
+  Fd server = accept_from(listener);
+  expect_echo(client, server, "ping");
+  expect_echo(server, client, "pong");
+}
+
+TEST(Connect, AcceptWaitsForConnect) {
+  Fd listener = listen_on();
+  const std::uint16_t port = port_of(listener);
+  Fd client;
+  std::thread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    client = connect_to("127.0.0.1", port);
+  });
+  Fd server = accept_from(listener);
+  later.join();
+  expect_echo(client, server, "x");
+}
+
+TEST(Connect, NonBlockingIsInProgressThenDone) {
+  Fd listener = listen_on();
+  Fd client = tcp_socket(AF_INET, SOCK_NONBLOCK);
+  ASSERT_EQ(try_connect(client, port_of(listener)), -1);
+  EXPECT_EQ(errno, EINPROGRESS);
+  EXPECT_EQ(wait_for(client, POLLOUT), POLLOUT);
+  EXPECT_EQ(so_error(client), 0);
+  EXPECT_EQ(try_connect(client, port_of(listener)), 0);  // Linux: the first one after it says done
+  EXPECT_EQ(try_connect(client, port_of(listener)), -1);
+  EXPECT_EQ(errno, EISCONN);
+  Fd server = accept_from(listener);
+  expect_echo(client, server, "after");
+  expect_echo(server, client, "back");
+}
+
+TEST(Connect, SecondTimeIsConnected) {
+  Fd listener = listen_on();
+  Fd client = connect_to("127.0.0.1", port_of(listener));
+  EXPECT_EQ(try_connect(client, port_of(listener)), -1);
+  EXPECT_EQ(errno, EISCONN);
+  Fd server = accept_from(listener);
+  expect_echo(client, server, "still fine");
+}
+
+TEST(Connect, AcceptedSocketIsConnected) {
+  Pair p = connected_pair();
+  EXPECT_EQ(try_connect(p.server, 1), -1);
+  EXPECT_EQ(errno, EISCONN);
+  EXPECT_EQ(listen(p.server, 1), -1);
+  EXPECT_EQ(errno, EINVAL);
+  EXPECT_EQ(listen(p.client, 1), -1);
+  EXPECT_EQ(errno, EINVAL);
+}
+
+TEST(Connect, Refused) {
+  std::uint16_t port = 0;
+  Fd silent = silent_port(&port);
+  Fd client = tcp_socket();
+  EXPECT_EQ(try_connect(client, port), -1);
+  EXPECT_EQ(errno, ECONNREFUSED);
+}
+
+TEST(Connect, RefusedNonBlocking) {
+  std::uint16_t port = 0;
+  Fd silent = silent_port(&port);
+  Fd client = tcp_socket(AF_INET, SOCK_NONBLOCK);
+  if (try_connect(client, port) == 0) FAIL() << "connected to nobody";
+  if (errno == ECONNREFUSED) return;
+  EXPECT_EQ(errno, EINPROGRESS);
+  EXPECT_EQ(wait_for(client, POLLOUT) & (POLLOUT | POLLERR | POLLHUP), POLLOUT | POLLERR | POLLHUP);
+  EXPECT_EQ(so_error(client), ECONNREFUSED);
+  EXPECT_EQ(so_error(client), 0);
+}
+
+TEST(Connect, AgainAfterRefusal) {
+  std::uint16_t port = 0;
+  Fd silent = silent_port(&port);
+  Fd listener = listen_on();
+  Fd client = tcp_socket();
+  EXPECT_EQ(try_connect(client, port), -1);
+  ASSERT_EQ(try_connect(client, port_of(listener)), 0) << strerror(errno);
+  Fd server = accept_from(listener);
+  expect_echo(client, server, "second try");
+}
+
+TEST(Connect, BadAddresses) {
+  Fd listener = listen_on();
+  const Address address("127.0.0.1", port_of(listener));
+  Fd client = tcp_socket();
+  EXPECT_EQ(connect(client, address.get(), 7), -1);
+  EXPECT_EQ(errno, EINVAL);
+  const Address v6("::1", port_of(listener));
+  EXPECT_EQ(connect(client, v6.get(), v6.length), -1);
+  EXPECT_EQ(errno, EAFNOSUPPORT);
+  ASSERT_EQ(connect(client, address.get(), address.length), 0);
+  Fd server = accept_from(listener);
+  expect_echo(client, server, "fine");
+}
+
+TEST(Connect, FromABoundPort) {
+  Fd listener = listen_on();
+  Fd client = tcp_socket();
+  const Address any("127.0.0.1", 0);
+  ASSERT_EQ(bind(client, any.get(), any.length), 0);
+  const std::string bound = local_address(client).text();
+  ASSERT_EQ(try_connect(client, port_of(listener)), 0);
+  EXPECT_EQ(local_address(client).text(), bound);
+  Fd server = accept_from(listener);
+  EXPECT_EQ(peer_address(server).text(), bound);
+}
+
+TEST(Connect, LocalPortIsReserved) {
+  Pair p = connected_pair();
+  Fd other = tcp_socket();
+  const Address same("127.0.0.1", port_of(p.client));
+  EXPECT_EQ(bind(other, same.get(), same.length), -1);
+  EXPECT_EQ(errno, EADDRINUSE);
+}
+
+TEST(Connect, ToTheWildcardAddress) {
+  Fd listener = listen_on("0.0.0.0");
+  Fd client = connect_to("0.0.0.0", port_of(listener));
+  Fd server = accept_from(listener);
+  expect_echo(client, server, "wildcard");
+  EXPECT_EQ(peer_address(client).text(), "127.0.0.1:" + std::to_string(port_of(listener)));
+}
+
+TEST(Connect, WildcardListenerAnotherLoopbackAddress) {
+  Fd listener = listen_on("0.0.0.0");
+  Fd client = connect_to("127.0.0.2", port_of(listener));
+  Fd server = accept_from(listener);
+  EXPECT_EQ(local_address(server).text(), "127.0.0.2:" + std::to_string(port_of(listener)));
+  EXPECT_EQ(peer_address(server).text(), local_address(client).text());
+  expect_echo(client, server, "127.0.0.2");
+}
+
+TEST(Connect, ListenerOnOneAddressOnly) {
+  Fd listener = listen_on("127.0.0.1");
+  Fd client = tcp_socket();
+  const Address other("127.0.0.3", port_of(listener));
+  EXPECT_EQ(connect(client, other.get(), other.length), -1);
+  EXPECT_EQ(errno, ECONNREFUSED);
+}
+
+TEST(Listen, ManyPendingInOrder) {
+  Fd listener = listen_on();
+  std::vector<Fd> clients;
+  std::vector<Fd> servers;
+  for (int i = 0; i < 64; ++i) {
+    clients.push_back(connect_to("127.0.0.1", port_of(listener)));
+    send_all(clients.back(), std::to_string(i) + "\n");
+  }
+  std::set<std::string> peers;
+  for (int i = 0; i < 64; ++i) {
+    servers.push_back(accept_from(listener));
+    peers.insert(peer_address(servers.back()).text());
+    const std::string expected = std::to_string(i) + "\n";
+    EXPECT_EQ(recv_exact(servers.back(), expected.size()), expected);
+  }
+  EXPECT_EQ(peers.size(), 64U);
+}
+
+TEST(Listen, ClientGoneBeforeAccept) {
+  Fd listener = listen_on();
+  {
+    Fd client = connect_to("127.0.0.1", port_of(listener));
+    send_all(client, "last words");
+  }
+  Fd server = accept_from(listener);
+  EXPECT_EQ(recv_to_eof(server), "last words");
+}
+
+TEST(Listen, ClosingResetsPending) {
+  Fd listener = listen_on();
+  Fd client = connect_to("127.0.0.1", port_of(listener));
+  listener.reset();
+  char byte;
+  EXPECT_NE(wait_for(client, POLLIN), 0);
+  EXPECT_EQ(recv(client, &byte, 1, 0), -1);
+  EXPECT_EQ(errno, ECONNRESET);
+}
+
+TEST(Listen, ClosedMeansRefused) {
+  Fd listener = listen_on();
+  const std::uint16_t port = port_of(listener);
+  Pair p{connect_to("127.0.0.1", port), accept_from(listener)};
+  listener.reset();
+  Fd client = tcp_socket();
+  EXPECT_EQ(try_connect(client, port), -1);
+  EXPECT_EQ(errno, ECONNREFUSED);
+  expect_echo(p.client, p.server, "the accepted one lives on");
+}
+
+TEST(Listen, SamePortAgain) {
+  Fd listener = listen_on();
+  const Address address = local_address(listener);
+  Pair p{connect_to("127.0.0.1", address.port()), accept_from(listener)};
+  listener.reset();
+  Fd again = tcp_socket();
+  int one = 1;
+  setsockopt(again, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  ASSERT_EQ(bind(again, address.get(), address.length), 0) << strerror(errno);
+  ASSERT_EQ(listen(again, 8), 0);
+  Pair q{connect_to("127.0.0.1", address.port()), accept_from(again)};
+  expect_echo(q.client, q.server, "second listener");
+  expect_echo(p.client, p.server, "first listener's connection");
+}
+
+TEST(Listen, TwiceChangesBacklogOnly) {
+  Fd listener = listen_on();
+  EXPECT_EQ(listen(listener, 16), 0);
+  Fd client = connect_to("127.0.0.1", port_of(listener));
+  Fd server = accept_from(listener);
+  expect_echo(client, server, "x");
+}
+
+TEST(Listen, WithoutBindGetsAPort) {
+  Fd listener = tcp_socket();
+  ASSERT_EQ(listen(listener, 8), 0);
+  EXPECT_NE(port_of(listener), 0);
+  Fd client = connect_to("127.0.0.1", port_of(listener));
+  Fd server = accept_from(listener);
+  expect_echo(client, server, "x");
+}
+
+TEST(Accept, NonBlockingListener) {
+  Fd listener = listen_on();
+  set_nonblocking(listener);
+  EXPECT_EQ(accept(listener, nullptr, nullptr), -1);
+  EXPECT_EQ(errno, EAGAIN);
+  Fd client = connect_to("127.0.0.1", port_of(listener));
+  EXPECT_EQ(wait_for(listener, POLLIN), POLLIN);
+  Fd server(accept(listener, nullptr, nullptr));
+  ASSERT_GE(server, 0);
+  EXPECT_EQ(fcntl(server, F_GETFL) & O_NONBLOCK, 0) << "O_NONBLOCK is not inherited on Linux";
+  EXPECT_EQ(accept(listener, nullptr, nullptr), -1);
+  EXPECT_EQ(errno, EAGAIN);
+}
+
+TEST(Accept, Flags) {
+  Fd listener = listen_on();
+  Fd c1 = connect_to("127.0.0.1", port_of(listener));
+  Fd c2 = connect_to("127.0.0.1", port_of(listener));
+  Fd s1(accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  EXPECT_NE(fcntl(s1, F_GETFL) & O_NONBLOCK, 0);
+  EXPECT_EQ(fcntl(s1, F_GETFD), FD_CLOEXEC);
+  Fd s2(accept4(listener, nullptr, nullptr, 0));
+  EXPECT_EQ(fcntl(s2, F_GETFL) & O_NONBLOCK, 0);
+  EXPECT_EQ(fcntl(s2, F_GETFD), 0);
+  char byte;
+  EXPECT_EQ(recv(s1, &byte, 1, 0), -1);
+  EXPECT_EQ(errno, EAGAIN);
+  EXPECT_EQ(accept4(listener, nullptr, nullptr, 0x7), -1);
+  EXPECT_EQ(errno, EINVAL);
+}
+
+TEST(Accept, AddressIsFilledAndCut) {
+  Fd listener = listen_on();
+  Fd client = connect_to("127.0.0.1", port_of(listener));
+  Fd client2 = connect_to("127.0.0.1", port_of(listener));
+  Address peer;
+  Fd server(accept(listener, peer.get(), &peer.length));
+  EXPECT_EQ(peer.length, sizeof(sockaddr_in));
+  EXPECT_EQ(peer.text(), local_address(client).text());
+  Address cut;
+  cut.length = 4;  // family and port
+  Fd server2(accept4(listener, cut.get(), &cut.length, 0));
+  EXPECT_EQ(cut.length, sizeof(sockaddr_in));
+  EXPECT_EQ(cut.text(), "0.0.0.0:" + std::to_string(port_of(client2)));
+}
+
+TEST(Accept, OnlyOnListeners) {
+  Pair p = connected_pair();
+  EXPECT_EQ(accept(p.client, nullptr, nullptr), -1);
+  EXPECT_EQ(errno, EINVAL);
+  Fd fresh = tcp_socket();
+  EXPECT_EQ(accept(fresh, nullptr, nullptr), -1);
+  EXPECT_EQ(errno, EINVAL);
+}
+
+TEST(Accept, TimesOut) {
+  Fd listener = listen_on();
+  set_timeout(listener, SO_RCVTIMEO, 60);
+  Stopwatch watch;
+  EXPECT_EQ(accept(listener, nullptr, nullptr), -1);
+  EXPECT_EQ(errno, EAGAIN);
+  EXPECT_GE(watch.ms(), 50);
+}
+
+TEST(Accept, TwoThreadsShareTheWork) {
+  Fd listener = listen_on();
+  std::vector<Fd> got[2];
+  auto work = [&](int i) {
+    for (int k = 0; k < 20; ++k) got[i].push_back(accept_from(listener));
+  };
+  std::thread a(work, 0);
+  std::thread b(work, 1);
+  std::vector<Fd> clients;
+  for (int i = 0; i < 40; ++i) clients.push_back(connect_to("127.0.0.1", port_of(listener)));
+  a.join();
+  b.join();
+  std::set<std::string> peers;
+  for (auto& v : got)
+    for (auto& fd : v) peers.insert(peer_address(fd).text());
+  EXPECT_EQ(peers.size(), 40U);
+}
+
+TEST(Accept, ShutdownWakesIt) {
+  Fd listener = listen_on();
+  std::thread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    shutdown(listener, SHUT_RDWR);
+  });
+  EXPECT_EQ(accept(listener, nullptr, nullptr), -1);
+  EXPECT_EQ(errno, EINVAL);
+  later.join();
+}
+
+}  // namespace
+}  // namespace shunt::test

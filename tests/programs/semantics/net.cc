@@ -1,0 +1,306 @@
+#include "net.h"
+
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/time.h>
+
+#include <stdexcept>
+#include <system_error>
+
+namespace shunt::test {
+namespace {
+
+[[noreturn]] void fail(const char* what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
+
+constexpr unsigned kChildSeconds = 20;
+
+int exit_code(int status) {
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+}  // namespace
+
+Address::Address(const char* ip, std::uint16_t port) {
+  if (std::strchr(ip, ':') != nullptr) {
+    auto* v6 = reinterpret_cast<sockaddr_in6*>(&storage);
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(port);
+    if (inet_pton(AF_INET6, ip, &v6->sin6_addr) != 1) throw std::invalid_argument(ip);
+    length = sizeof(sockaddr_in6);
+  } else {
+    auto* v4 = reinterpret_cast<sockaddr_in*>(&storage);
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons(port);
+    if (inet_pton(AF_INET, ip, &v4->sin_addr) != 1) throw std::invalid_argument(ip);
+    length = sizeof(sockaddr_in);
+  }
+}
+
+std::uint16_t Address::port() const {
+  return ntohs(storage.ss_family == AF_INET6
+                   ? reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_port
+                   : reinterpret_cast<const sockaddr_in*>(&storage)->sin_port);
+}
+
+std::string Address::text() const {
+  char ip[INET6_ADDRSTRLEN] = "?";
+  if (storage.ss_family == AF_INET6) {
+    inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_addr, ip, sizeof ip);
+    return "[" + std::string(ip) + "]:" + std::to_string(port());
+  }
+  if (storage.ss_family == AF_INET) {
+    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(&storage)->sin_addr, ip, sizeof ip);
+    return std::string(ip) + ":" + std::to_string(port());
+  }
+  return "family " + std::to_string(storage.ss_family);
+}
+
+Address local_address(int fd) {
+  Address a;
+  if (getsockname(fd, a.get(), &a.length) != 0) fail("getsockname");
+  return a;
+}
+
+Address peer_address(int fd) {
+  Address a;
+  if (getpeername(fd, a.get(), &a.length) != 0) fail("getpeername");
+  return a;
+}
+
+Fd tcp_socket(int family, int flags) {
+  Fd fd(socket(family, SOCK_STREAM | flags, 0));
+  if (fd < 0) fail("socket");
+  return fd;
+}
+
+Fd listen_on(const char* ip, int backlog) {
+  Address address(ip, 0);
+  Fd fd = tcp_socket(address.storage.ss_family, SOCK_CLOEXEC);
+  int one = 1;
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  if (bind(fd, address.get(), address.length) != 0) fail("bind");
+  if (listen(fd, backlog) != 0) fail("listen");
+  return fd;
+}
+
+std::uint16_t port_of(int fd) { return local_address(fd).port(); }
+
+Fd connect_to(const char* ip, std::uint16_t port) {
+  Address address(ip, port);
+  Fd fd = tcp_socket(address.storage.ss_family, SOCK_CLOEXEC);
+  if (connect(fd, address.get(), address.length) != 0) fail("connect");
+  return fd;
+}
+
+Fd accept_from(int listener) {
+  Fd fd(accept(listener, nullptr, nullptr));
+  if (fd < 0) fail("accept");
+  return fd;
+}
+
+Pair connected_pair(const char* ip) {
+  Fd listener = listen_on(ip);
+  Fd client = connect_to(ip, port_of(listener));
+  Fd server = accept_from(listener);
+  return {std::move(client), std::move(server)};
+}
+
+void set_nonblocking(int fd, bool on) {
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0) fail("F_GETFL");
+  if (fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK) != 0) fail("F_SETFL");
+}
+
+void set_timeout(int fd, int option, int ms) {
+  timeval tv{ms / 1000, (ms % 1000) * 1000};
+  if (setsockopt(fd, SOL_SOCKET, option, &tv, sizeof tv) != 0) fail("setsockopt timeout");
+}
+
+short wait_for(int fd, short events, int timeout_ms) {
+  pollfd p{fd, events, 0};
+  const int n = poll(&p, 1, timeout_ms);
+  if (n < 0) fail("poll");
+  return n == 0 ? short{0} : p.revents;
+}
+
+void send_all(int fd, const std::string& data) {
+  std::size_t done = 0;
+  while (done < data.size()) {
+    const ssize_t n = send(fd, data.data() + done, data.size() - done, MSG_NOSIGNAL);
+    if (n < 0 && errno == EAGAIN && wait_for(fd, POLLOUT) != 0) continue;
+    if (n < 0) fail("send");
+    done += static_cast<std::size_t>(n);
+  }
+}
+
+std::string recv_exact(int fd, std::size_t size) {
+  std::string data(size, '\0');
+  std::size_t done = 0;
+  while (done < size) {
+    if (wait_for(fd, POLLIN) == 0) throw std::runtime_error("recv_exact: no data in time");
+    const ssize_t n = recv(fd, data.data() + done, size - done, 0);
+    if (n < 0 && errno == EAGAIN) continue;
+    if (n < 0) fail("recv");
+    if (n == 0) break;
+    done += static_cast<std::size_t>(n);
+  }
+  data.resize(done);
+  return data;
+}
+
+std::string recv_to_eof(int fd) {
+  std::string all;
+  for (;;) {
+    std::string part = recv_exact(fd, 4096);
+    all += part;
+    if (part.size() < 4096) return all;
+  }
+}
+
+void expect_eof(int fd) {
+  char byte;
+  ASSERT_NE(wait_for(fd, POLLIN), 0) << "no end of stream in time";
+  EXPECT_EQ(recv(fd, &byte, 1, 0), 0) << std::strerror(errno);
+}
+
+void expect_echo(int from, int to, const std::string& data) {
+  send_all(from, data);
+  EXPECT_EQ(recv_exact(to, data.size()), data);
+}
+
+std::size_t fill(int fd) {
+  const std::string block = pattern(1 << 16);
+  std::size_t total = 0;
+  // TCP moves bytes on from the send queue after EAGAIN: stop when a short wait brings no room.
+  for (;;) {
+    const ssize_t n = send(fd, block.data(), block.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n > 0) {
+      total += static_cast<std::size_t>(n);
+    } else if (n < 0 && errno == EAGAIN) {
+      if (wait_for(fd, POLLOUT, 20) == 0) return total;
+    } else {
+      fail("fill");
+    }
+  }
+}
+
+void drain(int fd, std::size_t size) {
+  std::string block(1 << 16, '\0');
+  while (size > 0) {
+    if (wait_for(fd, POLLIN) == 0) throw std::runtime_error("drain: no data in time");
+    const ssize_t n = recv(fd, block.data(), std::min(block.size(), size), 0);
+    if (n < 0 && errno == EAGAIN) continue;
+    if (n <= 0) fail("drain");
+    size -= static_cast<std::size_t>(n);
+  }
+}
+
+std::string pattern(std::size_t size, std::uint64_t seed) {
+  std::string data(size, '\0');
+  std::uint64_t x = seed * 0x9e3779b97f4a7c15U + 1;
+  for (char& c : data) {
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    c = static_cast<char>(x >> 32);
+  }
+  return data;
+}
+
+Child::Child(const std::function<int()>& body) {
+  std::fflush(nullptr);
+  pid_ = fork();
+  if (pid_ < 0) fail("fork");
+  if (pid_ > 0) return;
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  alarm(kChildSeconds);
+  int code = 99;
+  try {
+    code = body();
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "child: %s\n", e.what());
+  }
+  std::fflush(nullptr);
+  _exit(code);
+}
+
+Child::~Child() { kill(); }
+
+void Child::kill() {
+  if (pid_ <= 0) return;
+  ::kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
+  pid_ = -1;
+}
+
+int Child::wait() {
+  int status = 0;
+  while (waitpid(pid_, &status, 0) < 0) {
+    if (errno != EINTR) fail("waitpid");
+  }
+  pid_ = -1;
+  return exit_code(status);
+}
+
+Program::Program(const std::vector<std::string>& arguments, bool ordinary) {
+  int out[2];
+  if (pipe2(out, O_CLOEXEC) != 0) fail("pipe2");
+  output_ = Fd(out[0]);
+  std::fflush(nullptr);
+  pid_ = fork();
+  if (pid_ < 0) fail("fork");
+  if (pid_ == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    alarm(kChildSeconds);
+    dup2(out[1], STDOUT_FILENO);
+    if (ordinary) {
+      for (const char* name :
+           {"LD_PRELOAD", "SHUNT_WINDOW", "SHUNT_PARTITION", "SHUNT_REQUIRE"})
+        unsetenv(name);
+    }
+    std::vector<char*> argv;
+    for (const std::string& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
+    argv.push_back(nullptr);
+    execvp(argv[0], argv.data());
+    _exit(127);
+  }
+  close(out[1]);
+}
+
+Program::~Program() {
+  if (pid_ <= 0) return;
+  ::kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
+}
+
+std::string Program::read_line() {
+  std::string line;
+  char c;
+  while (wait_for(output_, POLLIN) != 0 && read(output_, &c, 1) == 1 && c != '\n') line += c;
+  return line;
+}
+
+int Program::wait() {
+  int status = 0;
+  waitpid(pid_, &status, 0);
+  pid_ = -1;
+  return exit_code(status);
+}
+
+SignalHandler::SignalHandler(int signal, void (*handler)(int), int flags) : signal_(signal) {
+  struct sigaction action {};
+  action.sa_handler = handler;
+  action.sa_flags = flags;
+  if (sigaction(signal, &action, &old_) != 0) fail("sigaction");
+}
+
+SignalHandler::~SignalHandler() { sigaction(signal_, &old_, nullptr); }
+
+bool under_shunt() {
+  const char* preload = getenv("LD_PRELOAD");
+  return preload != nullptr && std::strstr(preload, "libshunt") != nullptr;
+}
+
+}  // namespace shunt::test
