@@ -59,7 +59,7 @@ class Writer {
   // The bits of segments whose memory can be returned accumulate in take_released().
   void shrink();
   std::uint64_t take_released();
-  std::uint32_t segments() const { return 
+  std::uint32_t segments() const {
     return static_cast<std::uint32_t>(__builtin_popcountll(s_->members));
   }
 
