@@ -51,7 +51,9 @@ struct StatusEntry {
   std::uint8_t reserved[8];
 };
 
-struct StatusTotals {  // since the process started (or execed), closed connections included
+// Since the process started. `connections` counts every connection; the byte counts are of closed
+// ones: a reader adds those of the live entries, so that the hot path writes one place only.
+struct StatusTotals {
   std::atomic<std::uint64_t> connections;
   std::atomic<std::uint64_t> bytes_sent;
   std::atomic<std::uint64_t> bytes_received;

@@ -1,0 +1,58 @@
+// The life of a shunted connection as its program sees it: what a read, a write and a poll answer.
+//
+// A primer. Bytes and their order are the ring's business; here are only the events around them,
+// named for what happened in the world, and the answers that Linux TCP gives after them:
+//
+//   peer_finished   the peer will write no more (shutdown or close); what is buffered is still read,
+//                   then end of file.
+//   peer_gone       no process holds the peer's end any more. If it left bytes of ours unread, TCP
+//                   would have sent RST: that is `reset`. If not, it is an end of file, and the
+//                   first write afterwards still succeeds, as TCP's does before the RST comes back.
+//   reset           the connection is dead: one ECONNRESET (EPIPE once the peer had finished), then
+//                   end of file for reads and EPIPE for writes.
+//   shut_down       what this program did with shutdown().
+//
+// Pure: no descriptor, no clock, no memory of others. Thread safety: none, the caller serialises.
+#pragma once
+
+#include <cstdint>
+
+namespace shunt::conn {
+
+struct State {
+  bool read_shut = false;      // this program: shutdown(SHUT_RD)
+  bool write_shut = false;     // this program: shutdown(SHUT_WR)
+  bool peer_finished = false;
+  bool peer_gone = false;
+  bool dead = false;           // reset, by whom ever
+  int pending_error = 0;       // errno that the next call reports, once
+};
+
+void on_peer_finished(State& s);
+// `left_unread`: the peer ended without reading all that we had written.
+void on_peer_gone(State& s, bool left_unread);
+void on_reset(State& s);
+// how: SHUT_RD, SHUT_WR or SHUT_RDWR. Returns 0, or ENOTCONN when the connection is dead.
+int on_shutdown(State& s, int how);
+int take_error(State& s);  // for SO_ERROR: returns and clears the pending error
+
+enum class Verdict {
+  kGo,         // move bytes
+  kBlock,      // nothing to read, no space: wait or EAGAIN
+  kEndOfFile,  // read returns 0
+  kDiscard,    // write "succeeds", nobody will read it (see peer_gone)
+  kError,      // `error` holds the errno; EPIPE raises SIGPIPE unless MSG_NOSIGNAL
+};
+struct Answer {
+  Verdict verdict;
+  int error;
+};
+
+Answer on_read(State& s, bool data_available);
+Answer on_write(State& s);
+
+// POLLIN, POLLOUT, POLLRDHUP, POLLHUP, POLLERR (with the RDNORM/WRNORM twins), as tcp_poll gives
+// them for a connected socket.
+std::uint32_t poll_mask(const State& s, bool data_available, bool writable);
+
+}  // namespace shunt::conn
