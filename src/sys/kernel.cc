@@ -27,7 +27,7 @@ long send_fds(int socket, const void* data, std::size_t size, const int* fds, in
     c->cmsg_len = CMSG_LEN(sizeof(int) * static_cast<unsigned>(fd_count));
     std::memcpy(CMSG_DATA(c), fds, sizeof(int) * static_cast<unsigned>(fd_count));
   }
-  return sendmsg(socket, &m, flags | MSG_NOSIGNAL);
+  return sys::sendmsg(socket, &m, flags | MSG_NOSIGNAL);
 }
 
 long recv_fds(int socket, void* data, std::size_t size, int* fds, int fd_capacity, int* fd_count,
@@ -40,7 +40,7 @@ long recv_fds(int socket, void* data, std::size_t size, int* fds, int fd_capacit
   m.msg_control = control;
   m.msg_controllen = sizeof control;
   *fd_count = 0;
-  const long n = recvmsg(socket, &m, flags | MSG_CMSG_CLOEXEC);
+  const long n = sys::recvmsg(socket, &m, flags | MSG_CMSG_CLOEXEC);
   if (n < 0) return n;
   for (cmsghdr* c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(&m, c)) {
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
