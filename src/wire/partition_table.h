@@ -4,8 +4,9 @@
 // command line only read it. The names of the other files of a window are here too, because both the
 // provider and the driver must agree on them.
 //
-// Encoding: fixed size (kTableBytes), little-endian, explicit offsets, unused bytes zero. decode()
-// accepts any bytes and works on a private copy, so the file may be mapped while somebody writes it.
+// Encoding: fixed size (kTableBytes), little-endian, explicit offsets, unused bytes zero.
+// decode_table() accepts any bytes, which must be the caller's private copy (read(), not a mapping:
+// somebody could write the file between check and use).
 //
 // Pure: no I/O, no allocation. Thread safety: values. A PartitionTable is about 22 KiB: code that may
 // run on a small stack decodes into static or mapped memory (decode_table_into).
