@@ -15,10 +15,14 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr auto kRelease = std::memory_order_release;
 
-// Below this a writer cannot be asleep for space: its buffer holds at least two segments and it
-// sleeps only when more than one of them is unread.
-constexpr std::uint64_t kNobodyAsleepBelow = 16 * 1024;
-static_assert(kNobodyAsleepBelow < kSegmentBytes);
+// How many bytes may be consumed without a look at whether the writer sleeps.
+//
+// A writer sleeps only while at least kMinSegments - 1 segments are unread as it sees it. It sees at
+// least the tail of our latest fence before its own, and after its fence our next one sees it asleep.
+// So as long as it sleeps and we have not looked, less than kLookEveryBytes of those segments have
+// been consumed: the rest is still unread, and reading it brings us to the next look.
+constexpr std::uint64_t kLookEveryBytes = 16 * 1024;
+static_assert(2 * kLookEveryBytes < (kMinSegments - 1) * std::uint64_t{kSegmentBytes});
 }  // namespace
 
 Status Reader::refresh() {
@@ -116,6 +120,7 @@ Status Reader::consume(std::uint64_t size) {
 }
 
 std::size_t Reader::read(std::uint8_t* out, std::size_t size, Status* status) {
+  *status = Status::kOk;
   std::size_t done = 0;
   while (done < size) {
     const std::size_t n = copy(0, out + done, size - done, status);
@@ -127,11 +132,12 @@ std::size_t Reader::read(std::uint8_t* out, std::size_t size, Status* status) {
   return done;
 }
 
-bool Reader::must_ring(std::uint64_t unread_before) {
-  return unread_before >= kNobodyAsleepBelow && must_ring();
+bool Reader::must_ring_for_space() {
+  return s_->tail - s_->looked >= kLookEveryBytes && must_ring();
 }
 
 bool Reader::must_ring() {
+  s_->looked = s_->tail;
   full_fence();  // publish tail before looking whether the writer sleeps; pairs with begin_wait
   const std::uint32_t epoch = Untrusted(peer_->hot.send_waiting).copy();
   if ((epoch & 1) == 0 || epoch == s_->rung_epoch) return false;
@@ -140,7 +146,7 @@ bool Reader::must_ring() {
 }
 
 void Reader::begin_wait() {
-  s_->wait_epoch |= 1;
+  s_->wait_epoch = (s_->wait_epoch + 1) | 1;  // a new odd number, also when it was odd
   own_->hot.recv_waiting.store(s_->wait_epoch, kRelaxed);
   full_fence();  // announce before looking at head again; pairs with Writer::must_ring
 }

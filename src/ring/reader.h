@@ -33,14 +33,17 @@ class Reader {
   // copy + consume, the common case.
   std::size_t read(std::uint8_t* out, std::size_t size, Status* status);
 
-  // After consume(): true once for each time the peer went to sleep for space. Then ring.
-  // `unread_before` is available() before the read: a writer that sleeps has filled its buffer, so
-  // with little unread nobody can be asleep and the fence is saved.
-  bool must_ring(std::uint64_t unread_before);
+  // After consume(): true once for each time the peer went to sleep for space. Then ring. Looks only
+  // once for every kLookEveryBytes consumed: that saves the fence for small messages, and a writer
+  // that sleeps is not woken for every few bytes. It never leaves a writer asleep for good: see
+  // reader.cc.
+  bool must_ring_for_space();
   // The same without the shortcut; used when the peer must learn of flags.
   bool must_ring();
 
-  // Announces that we are about to sleep for data. After it, refresh() before sleeping.
+  // Announces that we are about to sleep for data; a new announcement each time, so a sleeper that
+  // was woken in vain calls it again. After it, refresh() before sleeping. end_wait() when nobody
+  // sleeps any more.
   void begin_wait();
   void end_wait();
   bool waiting() const { return (s_->wait_epoch & 1) != 0; }

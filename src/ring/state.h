@@ -2,7 +2,8 @@
 //
 // They live in memory that only the owner's processes (a parent and its forked children) can write,
 // never in an area: what a peer claims is checked against them. Plain data, zero-initialised; the
-// socket's lock for the direction protects each.
+// socket's lock for the direction protects each. A WriterState needs Writer::set_limit before use, a
+// ReaderState the peer's generation.
 #pragma once
 
 #include <cstdint>
@@ -19,30 +20,31 @@ enum class Status {
 inline constexpr std::uint32_t kMinSegments = 2;  // a reader may lag by one while we fill the other
 
 struct WriterState {
-  std::uint64_t head;         // bytes appended; equals hot.head except between append and publish
-  std::uint64_t published;    // hot.head
-  std::uint64_t tail;         // the peer's tail as last seen and found plausible
-  std::uint64_t limit;        // bytes in flight at most
-  std::uint64_t members;      // bit i: segment i belongs to the circular buffer
-  std::uint64_t released;     // bit i: segment i left the buffer and its memory may be given back
-  std::uint32_t segment;      // current segment
-  std::uint32_t offset;       // first free byte in it
-  std::uint32_t wait_epoch;   // our hot.send_waiting; odd while we wait
-  std::uint32_t rung_epoch;   // the peer's recv_waiting for which we have rung
-  std::uint32_t small_laps;   // segments filled in a row while at most one was in use
+  std::uint64_t head;        // bytes appended; equals hot.head except between append and publish
+  std::uint64_t published;   // hot.head
+  std::uint64_t tail;        // the peer's tail as last seen and found plausible
+  std::uint64_t limit;       // bytes in flight at most
+  std::uint64_t members;     // bit i: segment i belongs to the circular buffer
+  std::uint64_t released;    // bit i: segment i left the buffer and its memory may be given back
+  std::uint32_t segment;     // current segment
+  std::uint32_t offset;      // first free byte in it
+  std::uint32_t wait_epoch;  // our hot.send_waiting; odd while we wait
+  std::uint32_t rung_epoch;  // the peer's recv_waiting for which we have rung
+  std::uint32_t small_laps;  // segments filled in a row while at most one was in use
   std::uint64_t base[layout::kSegmentCount];  // stream position of each member's first byte
   std::uint8_t next[layout::kSegmentCount];
 };
 
 struct ReaderState {
-  std::uint64_t tail;          // bytes consumed; equals our tail line
-  std::uint64_t head;          // the peer's head as last seen and found plausible
-  std::uint32_t segment;       // the peer's segment that holds `tail`
-  std::uint32_t offset;        // of `tail` in it
-  std::uint32_t generation;    // of the peer's area, as told at set-up
-  std::uint32_t wait_epoch;    // our hot.recv_waiting; odd while we wait
-  std::uint32_t rung_epoch;    // the peer's send_waiting for which we have rung
-  std::uint16_t flags;         // the peer's flags as last seen
+  std::uint64_t tail;        // bytes consumed; equals our tail line
+  std::uint64_t head;        // the peer's head as last seen and found plausible
+  std::uint64_t looked;      // `tail` when we last looked whether the peer sleeps for space
+  std::uint32_t segment;     // the peer's segment that holds `tail`
+  std::uint32_t offset;      // of `tail` in it
+  std::uint32_t generation;  // of the peer's area, as told at set-up
+  std::uint32_t wait_epoch;  // our hot.recv_waiting; odd while we wait
+  std::uint32_t rung_epoch;  // the peer's send_waiting for which we have rung
+  std::uint16_t flags;       // the peer's flags as last seen
 };
 
 }  // namespace shunt::ring

@@ -14,6 +14,7 @@ using layout::kSegmentCount;
 
 namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr auto kAcquire = std::memory_order_acquire;
 constexpr auto kRelease = std::memory_order_release;
 
 // After this many segments in a row filled while at most one was unread, the rest is given back.
@@ -134,14 +135,15 @@ void Writer::publish_inline(std::uint64_t start) {
   hot.inline_bytes.store(static_cast<std::uint16_t>(n), kRelaxed);
 }
 
-void Writer::publish(std::uint64_t reader_tail) {
+void Writer::publish() {
   const std::uint64_t start = s_->published;
   const std::uint64_t n = s_->head - start;
   if (n == 0) return;
   own_->segment[s_->segment].last.store(1, kRelaxed);
   if (n <= layout::kInlineBytes && n <= s_->offset && s_->tail == start) publish_inline(start);
-  // Release: pairs with take_echo().
-  own_->hot.tail_echo.store(reader_tail, kRelease);
+  // Acquire and release: what a thread of ours has read before this tail, it has read before the
+  // peer learns the tail in take_echo() and overwrites it.
+  own_->hot.tail_echo.store(own_->tail.tail.load(kAcquire), kRelease);
   s_->published = s_->head;
   // Release: pairs with the acquire load in Reader::refresh(); orders data, links and inline bytes.
   own_->hot.head.store(s_->head, kRelease);
@@ -189,7 +191,7 @@ void Writer::set_flags(std::uint16_t flags) {
 }
 
 void Writer::begin_wait() {
-  s_->wait_epoch |= 1;
+  s_->wait_epoch = (s_->wait_epoch + 1) | 1;  // a new odd number, also when it was odd
   own_->hot.send_waiting.store(s_->wait_epoch, kRelaxed);
   full_fence();  // announce before looking at tail again; pairs with Reader::must_ring
 }

@@ -33,14 +33,17 @@ class Writer {
   // At most one segment's worth for each call, so that a reader can start on the first part.
   std::size_t append(const std::uint8_t* data, std::size_t size, Status* status);
 
-  // Makes appended bytes visible. `reader_tail` is echoed to the peer beside head.
-  void publish(std::uint64_t reader_tail);
+  // Makes appended bytes visible, and beside them how far the own area says that we have read. That
+  // is taken from the tail line, not from a ReaderState: another thread may be reading meanwhile, and
+  // an echo ahead of the tail line would look to the peer like a tail that moves backwards.
+  void publish();
 
   // Reads the peer's tail again. Afterwards space() is up to date.
   Status refresh();
   // Takes over the tail that came beside the peer's head, in a line just read: no extra transfer.
   void take_echo();
-  std::uint64_t space() const { return s_->limit - (s_->head - s_->tail); }
+  // 0 also when a lowered limit is below what is in flight already.
+  std::uint64_t space() const { return s_->limit > in_flight() ? s_->limit - in_flight() : 0; }
   std::uint64_t in_flight() const { return s_->head - s_->tail; }
   // Enough room that a sender who was told "full" should be woken.
   bool writable();
@@ -50,8 +53,9 @@ class Writer {
 
   void set_flags(std::uint16_t flags);
 
-  // Announces that we are about to sleep for space. After it, look again (writable()) before
-  // sleeping. end_wait() in any case afterwards.
+  // Announces that we are about to sleep for space; a new announcement each time, so a sleeper that
+  // was woken in vain calls it again. After it, look again (refresh(), then writable()) before
+  // sleeping. end_wait() when nobody sleeps any more.
   void begin_wait();
   void end_wait();
 
