@@ -20,7 +20,6 @@ constexpr std::size_t kAtDestination = 52;
 constexpr std::size_t kAtObject = 72;  // u32
 constexpr std::size_t kAtOffset = 80;  // u64
 constexpr std::size_t kAtLength = 88;  // u64
-constexpr std::size_t kEnd = 96;
 constexpr std::uint8_t kMagic[4] = {'S', 'H', 'M', 'S'};
 
 template <typename T>
@@ -99,9 +98,8 @@ Result<Message> decode(const std::uint8_t* bytes, std::size_t size) {
   m.area.object = get<std::uint32_t>(in.data(), kAtObject);
   m.area.offset = get<std::uint64_t>(in.data(), kAtOffset);
   m.area.length = get<std::uint64_t>(in.data(), kAtLength);
-  for (std::size_t i = kEnd; i < in.size(); ++i) {
-    if (in[i] != 0) return Error{EBADMSG};
-  }
+  // Every byte between and behind the fields is zero: one message has one encoding.
+  if (encode(m) != in) return Error{EBADMSG};
   return m;
 }
 
