@@ -1,0 +1,46 @@
+// OutputQueue: the producing side of a partition's output queue, in its own section.
+//
+// One lane for each other partition. push() copies a message into a buffer of the own section,
+// describes the buffer in the lane's next entry and publishes the entry with the head counter.
+//
+// Invariants: positions are private; the section only shows them. A lane never holds more than
+// lane_entries unread messages. What the reader acknowledges is untrusted: an acknowledgement for
+// another life counts as none, one beyond what was sent makes the lane unusable.
+//
+// Thread safety: one thread. Errors: results, nothing throws after construction.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "layout/section.h"
+#include "wire/message.h"
+
+namespace shunt::window {
+
+enum class PushResult {
+  kPushed,
+  kFull,    // the reader is behind; try again when it has read
+  kBadAck,  // the reader acknowledges what was never sent
+};
+
+class OutputQueue {
+ public:
+  // Empties every lane for the driver life `generation` (not 0). `own` must outlive the queue.
+  OutputQueue(layout::Section* own, const layout::SectionGeometry& geometry,
+              std::uint64_t generation);
+
+  // `reader`: the section of partition `destination`.
+  PushResult push(std::uint32_t destination, const layout::Section* reader,
+                  const wire::MessageBytes& message);
+  PushResult room(std::uint32_t destination, const layout::Section* reader) const;
+
+ private:
+  layout::Section* own_;
+  layout::SectionGeometry geometry_;
+  std::uint32_t own_number_;
+  std::uint64_t generation_;
+  std::vector<std::uint64_t> heads_;  // [destination - 1]
+};
+
+}  // namespace shunt::window

@@ -1,0 +1,51 @@
+// QueueReader: the consuming side of one lane of another partition's output queue.
+//
+// Everything in the producer's section is untrusted: counters, entries and bytes are copied once and
+// checked. A lane whose counter says more than the ring holds stays unusable until the producer's
+// driver starts again (a new generation). An entry that points outside the producer's buffers is
+// skipped. How far we have read is private and shown to the producer in our own section.
+//
+// Thread safety: one thread. Errors: results, nothing throws.
+#pragma once
+
+#include <cstdint>
+
+#include "layout/section.h"
+#include "wire/message.h"
+
+namespace shunt::window {
+
+enum class ReadResult {
+  kEmpty,
+  kMessage,
+  kBadEntry,  // one entry was skipped
+  kBadLane,   // told once for each generation; the lane then reads as empty
+};
+
+class QueueReader {
+ public:
+  // Reads the lane for partition `own` (our section, for acknowledgements) in the section of
+  // `producer` (its number). What the lane holds now was meant for an earlier life of this
+  // partition's driver and is skipped.
+  QueueReader(layout::Section* own, const layout::Section* producer, std::uint32_t producer_number,
+              const layout::SectionGeometry& geometry);
+
+  ReadResult read(wire::MessageBytes* out);
+  // Whether read() may find something; the check before going to sleep.
+  bool has_news() const;
+
+ private:
+  void follow(std::uint64_t generation, std::uint64_t tail);
+  bool copy_message(std::uint64_t position, wire::MessageBytes* out) const;
+
+  const layout::Section* producer_;
+  const layout::LaneControl& lane_;
+  layout::LaneAck& ack_;
+  layout::SectionGeometry geometry_;
+  std::uint32_t lane_index_;
+  std::uint64_t generation_ = 0;
+  std::uint64_t tail_ = 0;
+  bool broken_ = false;
+};
+
+}  // namespace shunt::window

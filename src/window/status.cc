@@ -1,0 +1,161 @@
+#include "window/status.h"
+
+#include <cstring>
+#include <ctime>
+
+#include "base/untrusted.h"
+#include "layout/section.h"
+#include "ring/fence.h"
+#include "window/address.h"
+#include "window/error.h"
+#include "window/section_file.h"
+#include "window/table_file.h"
+
+namespace shunt::window {
+namespace {
+
+constexpr std::uint64_t kStalledMs = 3000;
+constexpr int kListenerReads = 100;
+
+template <typename T>
+T copy(const std::atomic<T>& place) {
+  return Untrusted<T>(place).copy();
+}
+
+std::uint64_t monotonic_ms() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1000 +
+         static_cast<std::uint64_t>(now.tv_nsec) / 1000000;
+}
+
+void read_life(const SectionFile& file, PartitionStatus* out) {
+  const layout::SectionHeader& header = file.section()->header;
+  const bool up = file.locked() && copy(header.life.state) ==
+                                       static_cast<std::uint32_t>(layout::DriverState::kUp);
+  out->driver = up ? DriverCondition::kUp : DriverCondition::kDown;
+  out->generation = copy(header.life.generation);
+  out->started_s = copy(header.life.started_s);
+  const bool interrupt =
+      copy(header.life.notify) == static_cast<std::uint32_t>(layout::NotifyMode::kInterrupt);
+  out->notify = out->generation == 0 ? "" : interrupt ? "interrupt" : "poll";
+  if (!up) return;
+  out->pid = copy(header.life.pid);
+  out->sleeping = (copy(header.sleep.sleeping) & 1) != 0;
+  const std::uint64_t beat = copy(header.life.heartbeat_ms);
+  const std::uint64_t now = monotonic_ms();
+  out->heartbeat_age_ms = now > beat ? now - beat : 0;
+  if (out->heartbeat_age_ms > kStalledMs) out->driver = DriverCondition::kStalled;
+}
+
+void read_counters(const layout::SectionCounters& c, PartitionStatus* out) {
+  out->messages_sent = copy(c.messages_sent);
+  out->messages_received = copy(c.messages_received);
+  out->messages_bad = copy(c.messages_bad);
+  out->doorbells_rung = copy(c.doorbells_rung);
+  out->doorbells_received = copy(c.doorbells_received);
+  out->lane_full = copy(c.lane_full);
+  out->fds_dropped = copy(c.fds_dropped);
+  out->datagrams_bad = copy(c.datagrams_bad);
+  out->requests = copy(c.requests);
+  out->requests_cancelled = copy(c.requests_cancelled);
+  out->requests_bad = copy(c.requests_bad);
+  for (std::uint32_t r = 0; r < wire::kReasonCount; ++r) {
+    const std::uint64_t requests = copy(c.request_refused[r]);
+    if (requests != 0) out->request_refused.emplace_back(r, requests);
+    const std::uint64_t arrivals = copy(c.arrival_refused[r]);
+    if (arrivals != 0) out->arrival_refused.emplace_back(r, arrivals);
+  }
+}
+
+void read_peers(const layout::Section& section, const wire::PartitionTable& table,
+                PartitionStatus* out) {
+  for (std::uint32_t i = 0; i < table.count; ++i) {
+    if (i + 1 == out->number) continue;
+    const layout::PeerCounters& p = section.peers[i];
+    PeerStatus peer;
+    peer.partition = table.partitions[i].name();
+    peer.requests_sent = copy(p.requests_sent);
+    peer.requests_queued = copy(p.requests_queued);
+    peer.connected = copy(p.connected);
+    peer.arrivals = copy(p.arrivals);
+    peer.arrivals_queued = copy(p.arrivals_queued);
+    peer.arrivals_accepted = copy(p.arrivals_accepted);
+    out->peers.push_back(peer);
+  }
+}
+
+// One entry, read again while its writer is in the middle of it. False: free, or never still.
+bool read_listener(const layout::SeenListener& entry, wire::Endpoint* endpoint,
+                   std::uint64_t* connections) {
+  for (int i = 0; i < kListenerReads; ++i) {
+    const std::uint32_t before = Untrusted(entry.sequence).copy_acquire();
+    *connections = copy(entry.connections);
+    endpoint->family = copy(entry.family);
+    endpoint->port = copy(entry.port);
+    const std::uint64_t words[2] = {copy(entry.address[0]), copy(entry.address[1])};
+    std::memcpy(endpoint->address.data(), words, sizeof words);
+    // Keeps the copies above before the second look; pairs with the writer's fence.
+    ring::full_fence();
+    if ((before & 1) == 0 && copy(entry.sequence) == before) return *connections != 0;
+  }
+  return false;
+}
+
+PartitionStatus read_partition(const std::string& dir, const wire::PartitionTable& table,
+                               const wire::Partition& p) {
+  PartitionStatus out;
+  out.number = p.number;
+  out.name = p.name();
+  for (std::uint32_t i = 0; i < p.address_count; ++i) {
+    out.addresses.push_back(address_text(p.addresses[i]));
+  }
+  try {
+    const SectionFile file(dir, table, p, Access::kReadOnly);
+    read_life(file, &out);
+    read_counters(file.section()->header.counters, &out);
+    read_peers(*file.section(), table, &out);
+    for (const layout::SeenListener& entry : file.section()->listeners) {
+      wire::Endpoint endpoint;
+      std::uint64_t connections = 0;
+      if (read_listener(entry, &endpoint, &connections)) {
+        out.listeners.push_back({endpoint_text(endpoint), connections});
+      }
+    }
+  } catch (const WindowError& e) {
+    out.driver = DriverCondition::kUnknown;
+    out.unknown_because = e.what();
+  }
+  return out;
+}
+
+}  // namespace
+
+const char* condition_text(DriverCondition condition) {
+  switch (condition) {
+    case DriverCondition::kDown:
+      return "down";
+    case DriverCondition::kUp:
+      return "up";
+    case DriverCondition::kStalled:
+      return "stalled";
+    case DriverCondition::kUnknown:
+      break;
+  }
+  return "unknown";
+}
+
+WindowStatus read_status(const std::string& dir) {
+  const wire::PartitionTable table = load_table(dir).table;
+  WindowStatus status;
+  status.dir = dir;
+  status.generation = table.generation;
+  status.section_bytes = table.section_bytes;
+  status.lane_entries = layout::section_geometry(table.section_bytes, table.count).lane_entries;
+  for (std::uint32_t i = 0; i < table.count; ++i) {
+    status.partitions.push_back(read_partition(dir, table, table.partitions[i]));
+  }
+  return status;
+}
+
+}  // namespace shunt::window
