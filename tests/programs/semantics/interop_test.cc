@@ -8,15 +8,9 @@
 namespace shunt::test {
 namespace {
 
-std::string self() {
-  char path[4096];
-  const ssize_t n = readlink("/proc/self/exe", path, sizeof path);
-  return {path, static_cast<std::size_t>(n)};
-}
-
 TEST(Interop, OrdinaryClient) {
   Fd listener = listen_on();
-  Program client({self(), "--helper=echo-client", std::to_string(port_of(listener)), "100000"},
+  Program client({self_path(), "--helper=echo-client", std::to_string(port_of(listener)), "100000"},
                  true);
   Address peer;
   Fd server(accept(listener, peer.get(), &peer.length));
@@ -29,7 +23,7 @@ TEST(Interop, OrdinaryClient) {
 }
 
 TEST(Interop, OrdinaryServer) {
-  Program server({self(), "--helper=echo-server"}, true);
+  Program server({self_path(), "--helper=echo-server"}, true);
   const auto port = static_cast<std::uint16_t>(std::stoi(server.read_line()));
   Fd client = connect_to("127.0.0.1", port);
   EXPECT_EQ(peer_address(client).port(), port);
@@ -41,7 +35,7 @@ TEST(Interop, OrdinaryServer) {
 }
 
 TEST(Interop, OrdinaryServerNonBlockingClient) {
-  Program server({self(), "--helper=echo-server"}, true);
+  Program server({self_path(), "--helper=echo-server"}, true);
   const Address address("127.0.0.1", static_cast<std::uint16_t>(std::stoi(server.read_line())));
   Fd client = tcp_socket(AF_INET, SOCK_NONBLOCK);
   EXPECT_EQ(connect(client, address.get(), address.length), -1);
@@ -56,7 +50,7 @@ TEST(Interop, BothKindsAtOneListener) {
   Fd listener = listen_on();
   const std::uint16_t port = port_of(listener);
   set_nonblocking(listener);
-  Program ordinary({self(), "--helper=echo-client", std::to_string(port), "500"}, true);
+  Program ordinary({self_path(), "--helper=echo-client", std::to_string(port), "500"}, true);
   Fd ours = connect_to("127.0.0.1", port);
   send_all(ours, "ours");
   shutdown(ours, SHUT_WR);
@@ -75,7 +69,7 @@ TEST(Interop, BothKindsAtOneListener) {
 TEST(Interop, BothKindsInOneEpoll) {
   Fd listener = listen_on();
   const std::uint16_t port = port_of(listener);
-  Program ordinary({self(), "--helper=echo-client", std::to_string(port), "500"}, true);
+  Program ordinary({self_path(), "--helper=echo-client", std::to_string(port), "500"}, true);
   Fd first = accept_from(listener);
   Fd ours = connect_to("127.0.0.1", port);
   Fd second = accept_from(listener);

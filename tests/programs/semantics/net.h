@@ -160,6 +160,25 @@ class SignalHandler {
   struct sigaction old_ {};
 };
 
+// Runs `action` a little later on another thread; joined by the destructor.
+class Later {
+ public:
+  explicit Later(std::function<void()> action)
+      : thread_([action = std::move(action)] {
+          std::this_thread::sleep_for(std::chrono::milliseconds(40));
+          action();
+        }) {}
+  ~Later() { thread_.join(); }
+
+ private:
+  std::thread thread_;
+};
+
+// Checks that a call has failed with `error`; reads errno, so nothing may come in between.
+void expect_error(ssize_t result, int error, const char* what = "");
+int so_error(int fd);     // SO_ERROR, which reading clears
+std::string self_path();  // of this binary
+
 // Whether the provider is loaded in this process.
 bool under_shunt();
 

@@ -11,20 +11,6 @@ constexpr short kAll = POLLIN | POLLOUT | POLLRDHUP | POLLPRI;
 
 void do_nothing(int) {}
 
-// Runs `action` a little later on another thread; joined by the destructor.
-class Later {
- public:
-  explicit Later(std::function<void()> action)
-      : thread_([action = std::move(action)] {
-          std::this_thread::sleep_for(std::chrono::milliseconds(40));
-          action();
-        }) {}
-  ~Later() { thread_.join(); }
-
- private:
-  std::thread thread_;
-};
-
 TEST(Poll, StatesOfAConnection) {
   Pair p = connected_pair();
   EXPECT_EQ(wait_for(p.server, kAll, 0), POLLOUT);

@@ -7,12 +7,6 @@
 namespace shunt::test {
 namespace {
 
-std::string self() {
-  char path[4096];
-  const ssize_t n = readlink("/proc/self/exe", path, sizeof path);
-  return {path, static_cast<std::size_t>(n)};
-}
-
 // Runs `helper` with `fd` as its stdin and stdout.
 pid_t spawn_on(int fd, const char* helper, bool ordinary) {
   std::fflush(nullptr);
@@ -22,7 +16,7 @@ pid_t spawn_on(int fd, const char* helper, bool ordinary) {
   dup2(fd, STDIN_FILENO);
   dup2(fd, STDOUT_FILENO);
   if (ordinary) unsetenv("LD_PRELOAD");
-  const std::string path = self();
+  const std::string path = self_path();
   execl(path.c_str(), path.c_str(), helper, nullptr);
   _exit(127);
 }
