@@ -1,0 +1,161 @@
+#include "sockets/bell.h"
+
+#include <cerrno>
+
+#include "base/untrusted.h"
+#include "sockets/status.h"
+#include "sys/kernel.h"
+#include "wire/message.h"
+
+namespace shunt::sockets {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+
+void note_gone(Connection* c) {
+  c->gone_noticed.store(true, std::memory_order_release);
+  c->trouble.store(true, std::memory_order_release);
+}
+
+// Only a closed other end makes a hang-up; shutdown() of a bell, by us or by the peer to wake its own
+// sleepers, makes reads or rings fail too and means nothing.
+void note_if_gone(int fd, Connection* c) {
+  pollfd p{fd, POLLIN, 0};
+  const timespec now{0, 0};
+  if (sys::ppoll(&p, 1, &now, nullptr) == 1 && (p.revents & POLLHUP) != 0) note_gone(c);
+}
+
+// The first message on a connecting side's bell. With c->bell held.
+void take_connected(int fd, Connection* c) {
+  wire::MessageBytes bytes;
+  int area_fd = -1;
+  int fd_count = 0;
+  const long n = sys::recv_fds(fd, bytes.data(), bytes.size(), &area_fd, 1, &fd_count,
+                               MSG_DONTWAIT);
+  if (n == -EAGAIN || n == -EINTR) return;
+  const layout::Area* peer = nullptr;
+  if (n == static_cast<long>(bytes.size()) && fd_count == 1) {
+    const Result<wire::Message> m = wire::decode(bytes.data(), bytes.size());
+    if (m.ok() && m.value().type == wire::MessageType::kConnected) {
+      peer = map_area(area_fd, m.value().area.offset, m.value().area.length,
+                      m.value().generation);
+      c->reader.generation = m.value().generation;
+    }
+  }
+  if (fd_count == 1) sys::close(area_fd);
+  if (peer != nullptr) {
+    // Release: whoever sees the pointer sees the generation.
+    c->peer.store(peer, std::memory_order_release);
+  } else {
+    note_gone(c);  // closed before it was accepted, or nonsense: reset either way
+  }
+}
+
+void drain(int fd, Connection* c) {
+  if (c->peer.load(kRelaxed) == nullptr) {
+    if (c->gone_noticed.load(kRelaxed)) return;
+    take_connected(fd, c);
+    if (c->peer.load(kRelaxed) == nullptr) return;
+  }
+  std::uint8_t rings[256];
+  for (;;) {
+    const long n = sys::recv(fd, rings, sizeof rings, MSG_DONTWAIT);
+    if (n == static_cast<long>(sizeof rings)) continue;
+    if (n == 0 || (n < 0 && n != -EAGAIN && n != -EINTR)) note_if_gone(fd, c);
+    break;
+  }
+  c->bell_state.maybe_rung = false;
+}
+
+}  // namespace
+
+void ring(int fd, Connection* connection) {
+  const std::uint8_t byte = wire::kRing;
+  const long r = sys::send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+  // A full bell (EAGAIN) rings already.
+  if (r < 0 && r != -EAGAIN && r != -EINTR && fd >= 0) note_if_gone(fd, connection);
+  count_ring();
+}
+
+bool enter_sleep(int fd, const Socket* socket, bool force) {
+  Connection* c = socket->connection;
+  Hold hold(c->bell);
+  if (lookup(fd) != socket) return false;
+  if (force) c->bell_state.sleepers.store(0, kRelaxed);
+  if (c->bell_state.sleepers.load(kRelaxed) == 0 &&
+      (c->bell_state.maybe_rung || c->peer.load(kRelaxed) == nullptr)) {
+    drain(fd, c);
+  }
+  c->bell_state.sleepers.fetch_add(1, std::memory_order_seq_cst);
+  c->bell_state.maybe_rung = true;
+  count_sleep();
+  return true;
+}
+
+void leave_sleep(Connection* c) {
+  Hold hold(c->bell);
+  const std::uint32_t sleepers = c->bell_state.sleepers.load(kRelaxed);
+  if (sleepers > 0) c->bell_state.sleepers.store(sleepers - 1, kRelaxed);
+}
+
+void arm_read(Connection* c) { c->read_end().begin_wait(); }
+
+void disarm_read(Connection* c) {
+  if (c->bell_state.sleepers.load(std::memory_order_seq_cst) == 0 &&
+      c->read_armed_epolls.load(std::memory_order_seq_cst) == 0) {
+    c->read_end().end_wait();
+  }
+}
+
+void arm_write(Connection* c) { c->write_end().begin_wait(); }
+
+void disarm_write(Connection* c) {
+  if (c->bell_state.sleepers.load(std::memory_order_seq_cst) == 0 &&
+      c->write_armed_epolls.load(std::memory_order_seq_cst) == 0) {
+    c->write_end().end_wait();
+  }
+}
+
+void look_at_bell(int fd, Socket* socket) {
+  Connection* c = socket->connection;
+  Hold hold(c->bell);
+  if (!hold.owns() || lookup(fd) != socket) return;
+  if (c->peer.load(kRelaxed) == nullptr || c->bell_state.sleepers.load(kRelaxed) == 0) {
+    drain(fd, c);
+    return;
+  }
+  note_if_gone(fd, c);  // others sleep on the rings: only look for the end
+}
+
+void absorb_events(Connection* c) {
+  Hold hold(c->state_lock);
+  const layout::Area* peer = c->peer.load(std::memory_order_acquire);
+  std::uint16_t flags = 0;
+  std::uint64_t tail = 0;
+  const bool gone = c->gone_noticed.load(std::memory_order_acquire);
+  if (peer != nullptr) {
+    flags = Untrusted(peer->hot.flags).copy_acquire();
+    tail = Untrusted(peer->tail.tail).copy_acquire();
+  }
+  if ((flags & layout::kFlagReset) != 0) conn::on_reset(c->state);
+  if (gone || (flags & layout::kFlagClosed) != 0) {
+    // Never accepted (no area): TCP resets such a connection too.
+    const bool left_unread = peer == nullptr || tail != c->own->hot.head.load(kRelaxed);
+    conn::on_peer_gone(c->state, left_unread);
+  } else if ((flags & layout::kFlagFin) != 0) {
+    conn::on_peer_finished(c->state);
+  }
+  if (flags != 0 || gone) c->trouble.store(true, std::memory_order_release);
+}
+
+void reset_untrusted(Connection* c) {
+  Hold hold(c->state_lock);
+  c->poisoned.store(true, std::memory_order_release);
+  conn::on_reset(c->state);
+  c->trouble.store(true, std::memory_order_release);
+  // So that an honest peer behind damaged memory learns of it too.
+  c->own->hot.flags.fetch_or(layout::kFlagReset, std::memory_order_release);
+  count_untrusted_reset();
+}
+
+}  // namespace shunt::sockets

@@ -1,0 +1,45 @@
+// The bell: the AF_UNIX stream socket that is the kernel's side of a shunted connection.
+//
+// Sleeping on it is safe for any number of threads and processes at once:
+//   - a sleeper waits level-triggered (poll, or recv with MSG_PEEK) and consumes nothing;
+//   - rings are drained only by one who is about to sleep while nobody else does (`sleepers`);
+//   - after a drain the sleeper announces a new odd epoch and looks once more before it sleeps;
+//   - an epoch is taken back (made even) only when no other sleeper relies on it.
+// So each sleeper has, after the last drain, an epoch for which the peer rings.
+//
+// Thread safety: all functions may be called concurrently. The caller has pinned the Socket.
+#pragma once
+
+#include <cstdint>
+
+#include "sockets/socket.h"
+
+namespace shunt::sockets {
+
+// One byte to the peer. Must be called with tx or rx held and the table entry verified, so that
+// `fd` cannot have become another file. Notes a peer that is gone.
+void ring(int fd, Connection* connection);
+
+// Before sleeping: drains if allowed, counts the caller as a sleeper. False: `fd` is not ours any
+// more (closed by another thread); do not sleep. `force` drains although others are counted as
+// sleepers: for a caller who was woken many times for nothing (a sleeping process was killed).
+bool enter_sleep(int fd, const Socket* socket, bool force);
+void leave_sleep(Connection* connection);
+
+// Announce that we sleep for data / for space; the answer is whether there is a reason not to.
+// Both need the direction's lock held by the caller. `disarm_*` after the sleep.
+void arm_read(Connection* connection);
+void disarm_read(Connection* connection);
+void arm_write(Connection* connection);
+void disarm_write(Connection* connection);
+
+// Brings `state` up to date with what the peer's flags and the bell have said. Takes state_lock.
+void absorb_events(Connection* connection);
+// The peer's area failed a check: reset, and never read it again.
+void reset_untrusted(Connection* connection);
+
+// Looks at the bell without blocking: takes a CONNECTED that has come, notes the end of the peer.
+// Called after a wake-up, or when a call needs to know now. Takes bell.
+void look_at_bell(int fd, Socket* socket);
+
+}  // namespace shunt::sockets

@@ -1,0 +1,100 @@
+// A shunted connection: the part that a process shares with its forked children.
+//
+// One page of anonymous shared memory, never visible to a peer. After fork() both processes hold the
+// same page, as in the kernel both hold the same open file description: positions, locks, flags and
+// options are common to them. Pages are type-stable within a process: a page address, once a
+// Connection, stays one (unused ones wait in a free list), so that a thread that races with close()
+// locks a valid lock and then finds out that the socket is gone.
+//
+// Locks: `rx` guards reader, `tx` writer, `bell` bell_state and the arrival of CONNECTED, `state_lock`
+// state. Order: tx, rx, bell, state_lock. `trouble` says without a lock that state is no longer that
+// of an undisturbed connection, so the hot path looks no further.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "conn/state.h"
+#include "layout/area.h"
+#include "ring/reader.h"
+#include "ring/state.h"
+#include "ring/writer.h"
+#include "sockets/lock.h"
+#include "wire/endpoint.h"
+
+namespace shunt::sockets {
+
+inline constexpr int kMaxStoredOptions = 40;
+inline constexpr int kStoredOptionBytes = 16;
+
+// An option that the program set and may ask for again.
+struct StoredOption {
+  std::int32_t level;
+  std::int32_t name;
+  std::uint32_t length;  // 0: free
+  std::uint8_t value[kStoredOptionBytes];
+};
+
+// Who sleeps on the bell, so that nobody swallows the ring that another needs.
+struct BellState {
+  std::atomic<std::uint32_t> sleepers;  // in a level-triggered wait on the bell, either direction
+  bool maybe_rung;                      // an epoch was announced since the bell was last drained
+};
+
+struct Connection {
+  alignas(64) Lock tx;
+  ring::WriterState writer;
+  std::atomic<std::uint64_t> bytes_sent;
+
+  alignas(64) Lock rx;
+  ring::ReaderState reader;
+  std::atomic<std::uint64_t> bytes_received;
+
+  alignas(64) Lock bell;
+  BellState bell_state;
+  std::atomic<std::uint32_t> read_armed_epolls;   // epoll sets that rely on recv_waiting being odd
+  std::atomic<std::uint32_t> write_armed_epolls;
+
+  alignas(64) layout::Area* own;
+  std::atomic<const layout::Area*> peer;  // null until CONNECTED came
+  Lock state_lock;
+  conn::State state;
+  std::atomic<bool> trouble;              // shutdown, end, reset or error: see state
+  std::atomic<bool> gone_noticed;         // the bell said end of file; state may lag behind
+  std::atomic<bool> poisoned;             // the peer's area failed a check: never look at it again
+  std::atomic<bool> nonblocking;
+  std::atomic<std::uint32_t> holders;     // processes that hold the connection, as far as known
+  std::uint32_t fork_generation;          // of the process when the page was taken
+  std::int64_t read_timeout_ns;           // SO_RCVTIMEO, 0: none
+  std::int64_t write_timeout_ns;
+  std::uint32_t read_low_water;           // SO_RCVLOWAT
+  std::int32_t linger_seconds;            // SO_LINGER; -1: off
+  wire::Endpoint local;
+  wire::Endpoint remote;
+  Lock options_lock;
+  StoredOption options[kMaxStoredOptions];
+
+  ring::Writer write_end() { return {own, peer.load(std::memory_order_relaxed), &writer}; }
+  ring::Reader read_end() { return {own, peer.load(std::memory_order_relaxed), &reader}; }
+};
+static_assert(sizeof(Connection) <= 4096);
+
+// nullptr: no memory. The page is zeroed, holders is 1.
+Connection* allocate_connection();
+// The page itself; areas are unmapped by the caller before. tx and rx must be held by the caller,
+// who must not touch them afterwards: they come back released.
+void free_connection(Connection* connection);
+// Before a fork: from now on pages in use may be shared with the child and are not used again.
+void connections_before_fork();
+// In the child: the free pages are the parent's.
+void connections_after_fork();
+
+// The own area: a sealed memory object mapped read-write. *fd is the descriptor to send along
+// (opened read-only where possible), close it afterwards. nullptr: no memory or descriptors.
+layout::Area* make_area(std::uint32_t* generation, int* fd);
+// Maps a peer's area read-only after checking seals, size, file system and header. Consumes nothing.
+const layout::Area* map_area(int fd, std::uint64_t offset, std::uint64_t length,
+                             std::uint32_t generation);
+void unmap_area(const layout::Area* area);
+
+}  // namespace shunt::sockets

@@ -1,0 +1,64 @@
+// How long to look at shared memory before sleeping in the kernel, adapted as KVM's halt polling is.
+//
+// Spinning pays when the answer comes sooner than a sleep and a wake-up cost, and harms when the CPU
+// is wanted by others (the peer, perhaps). So: the budget grows when a sleep turned out short, shrinks
+// when a whole budget was spent for nothing, and is zero for a while after repeated misses, after
+// the thread noticed that it had been preempted while spinning, and always on a single CPU.
+//
+// Plain data, zero-initialised; a race between threads only blurs the estimate.
+#pragma once
+
+#include <x86intrin.h>
+
+#include <cstdint>
+
+namespace shunt::sockets {
+
+// Time-stamp counter ticks for each microsecond; measured once.
+extern std::uint64_t ticks_per_us;
+// 0 on a machine where this process may use one CPU only.
+extern std::uint32_t spin_cap_us;
+void calibrate_clock();
+
+inline std::uint64_t ticks() { return __rdtsc(); }
+
+struct SpinBudget {
+  std::uint32_t us;        // 0: not started
+  std::uint32_t misses;    // in a row
+  std::uint32_t skip;      // sleeps to take without spinning first
+  std::uint32_t skip_next; // how many after the next failure
+
+  std::uint32_t begin();            // budget in us for this wait; 0: go to sleep at once
+  void hit();                       // spinning found what it waited for
+  void preempted();                 // somebody else wanted the CPU
+  void slept(std::uint32_t for_us); // after a miss: how long the sleep lasted
+};
+
+// Spins until `ready()` or the budget is over; true when ready. Notices preemption.
+template <typename Ready>
+bool spin_until(SpinBudget& budget, Ready ready) {
+  const std::uint32_t us = budget.begin();
+  if (us == 0) return false;
+  const std::uint64_t start = ticks();
+  const std::uint64_t limit = us * ticks_per_us;
+  const std::uint64_t gap = 25 * ticks_per_us;
+  std::uint64_t last = start;
+  for (;;) {
+    for (int i = 0; i < 16; ++i) {
+      if (ready()) {
+        budget.hit();
+        return true;
+      }
+      _mm_pause();
+    }
+    const std::uint64_t now = ticks();
+    if (now - last > gap) {
+      budget.preempted();
+      return ready();
+    }
+    if (now - start > limit) return false;
+    last = now;
+  }
+}
+
+}  // namespace shunt::sockets

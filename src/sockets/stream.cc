@@ -1,0 +1,129 @@
+// Sleeping on the bell, and the calls of stream.h that are neither send nor receive.
+#include "sockets/stream.h"
+
+#include <poll.h>
+
+#include <cerrno>
+
+#include "base/untrusted.h"
+#include "sockets/bell.h"
+#include "sockets/stream_internal.h"
+#include "sys/kernel.h"
+
+namespace shunt::sockets {
+namespace {
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr std::uint32_t kYields = 64;
+constexpr std::uint32_t kForceAfter = 256;
+constexpr timespec kShortPause{0, 1'000'000};
+}  // namespace
+
+void VainWakes::another() {
+  // A ring stays on the bell until every sleeper has had the chance to see it. Normally the other
+  // sleeper is awake already and needs the CPU; only a killed one leaves the ring there for ever.
+  ++count;
+  if (count < 4) return;
+  if (count < kYields) {
+    sys::sched_yield();
+  } else if (count < kForceAfter) {
+    sys::raw(SYS_nanosleep, sys::arg(&kShortPause), 0);
+  }
+  force = count >= kForceAfter;
+  if (force) count = kYields;
+}
+
+long sleep_on_bell(int fd, std::int64_t deadline_ns) {
+  if (deadline_ns == 0) {
+    // The kernel's own receive: EINTR or a restart, as the program's SA_RESTART says. A socket that
+    // another thread made non-blocking meanwhile answers EAGAIN: wait with poll then.
+    std::uint8_t byte;
+    const long r = sys::recv(fd, &byte, 1, MSG_PEEK);
+    if (r == -EINTR) return -EINTR;
+    if (r != -EAGAIN) return 0;
+  }
+  timespec left{};
+  if (deadline_ns != 0) {
+    const std::int64_t ns = deadline_ns - sys::monotonic_ns();
+    if (ns <= 0) return -EAGAIN;
+    left = {ns / 1'000'000'000, ns % 1'000'000'000};
+  }
+  pollfd p{fd, POLLIN, 0};
+  const long r = sys::ppoll(&p, 1, deadline_ns != 0 ? &left : nullptr, nullptr);
+  if (r == -EINTR) return -EINTR;
+  return r == 0 ? -EAGAIN : 0;
+}
+
+long shutdown_stream(int fd, Socket* s, int how) {
+  if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;
+  Connection* c = s->connection;
+  Hold tx(c->tx);
+  if (tx.owns() && lookup(fd) != s) return kNotOurs;
+  absorb_events(c);
+  {
+    Hold hold(c->state_lock);
+    const int error = conn::on_shutdown(c->state, how);
+    if (error != 0) return -error;
+    c->trouble.store(true, std::memory_order_release);
+  }
+  if (how != SHUT_RD) {
+    ring::Writer writer = c->write_end();
+    writer.set_flags(layout::kFlagFin);
+    if (c->peer.load(kRelaxed) == nullptr) look_at_bell(fd, s);
+    ring::Writer now = c->write_end();
+    if (now.must_ring()) ring(fd, c);
+  }
+  if (how != SHUT_WR && c->bell_state.sleepers.load(std::memory_order_seq_cst) > 0) {
+    // Readers of ours that sleep must see it: shutting down the bell's receiving half wakes them. The
+    // peer's rings fail from then on, so a later wait for space falls back to short pauses.
+    sys::raw(SYS_shutdown, fd, SHUT_RD);
+  }
+  return 0;
+}
+
+std::uint32_t stream_events(Socket* s, std::uint32_t wanted) {
+  Connection* c = s->connection;
+  bool data = false;
+  bool room = false;
+  {
+    Hold rx(c->rx);
+    absorb_events(c);
+    data = readable_bytes(c) >= c->read_low_water;
+  }
+  if ((wanted & (POLLOUT | POLLWRNORM)) != 0) {
+    Hold tx(c->tx);
+    c->write_end().take_echo();
+    room = writer_has_room(c);
+  }
+  Hold hold(c->state_lock);
+  return conn::poll_mask(c->state, data, room);
+}
+
+std::uint64_t bytes_available(Socket* s) {
+  Hold rx(s->connection->rx);
+  return readable_bytes(s->connection);
+}
+
+std::uint64_t bytes_unsent(Socket* s) {
+  Connection* c = s->connection;
+  Hold tx(c->tx);
+  ring::Writer writer = c->write_end();
+  if (writer.refresh() != ring::Status::kOk) reset_untrusted(c);
+  return writer.in_flight();
+}
+
+int take_socket_error(Socket* s) {
+  absorb_events(s->connection);
+  Hold hold(s->connection->state_lock);
+  return conn::take_error(s->connection->state);
+}
+
+void announce_close(int fd, Socket* s) {
+  Connection* c = s->connection;
+  if (c->holders.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  std::uint16_t flags = layout::kFlagFin | layout::kFlagClosed;
+  if (c->linger_seconds == 0) flags |= layout::kFlagReset;
+  c->write_end().set_flags(flags);
+  (void)fd;  // the kernel's end of file on the bell rings
+}
+
+}  // namespace shunt::sockets

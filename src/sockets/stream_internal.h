@@ -1,0 +1,34 @@
+// What reading and writing share: the wait for the peer.
+#pragma once
+
+#include <cstdint>
+
+#include "sockets/socket.h"
+#include "sockets/stream.h"
+
+namespace shunt::sockets {
+
+// Sleeps once on the bell. deadline_ns: monotonic, 0: none. 0: woken (or worth another look);
+// -EINTR; -EAGAIN: the deadline has passed.
+long sleep_on_bell(int fd, std::int64_t deadline_ns);
+
+// How often a sleeper was woken for nothing in a row; escalates from yielding to forcing a drain.
+struct VainWakes {
+  std::uint32_t count = 0;
+  bool force = false;
+  void another();
+};
+
+inline std::int64_t deadline_from(std::int64_t timeout_ns, std::int64_t now_ns) {
+  return timeout_ns > 0 ? now_ns + timeout_ns : 0;
+}
+
+// Refreshes the reader unless poisoned; resets the connection when the peer's area is corrupt.
+// With rx held. Afterwards the reader's available() is up to date.
+void refresh_reader(Connection* connection);
+// Bytes to read, 0 when poisoned or not connected yet. With rx held.
+std::uint64_t readable_bytes(Connection* connection);
+// Room for the writer, refreshed; with tx held.
+bool writer_has_room(Connection* connection);
+
+}  // namespace shunt::sockets
