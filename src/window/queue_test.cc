@@ -1,0 +1,231 @@
+// Both sides of the output queue over two sections in ordinary memory, and producers and readers
+// that lie. Each lie must cost at most the lane it is told in.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <thread>
+
+#include "window/output_queue.h"
+#include "window/queue_reader.h"
+
+namespace shunt::window {
+namespace {
+
+constexpr std::uint32_t kA = 1;
+constexpr std::uint32_t kB = 2;
+
+struct FreeDeleter {
+  void operator()(layout::Section* s) const { std::free(s); }
+};
+using SectionMemory = std::unique_ptr<layout::Section, FreeDeleter>;
+
+SectionMemory make_section(const layout::SectionGeometry& g, std::uint32_t number) {
+  void* memory = std::aligned_alloc(4096, g.section_bytes);
+  std::memset(memory, 0, g.section_bytes);
+  SectionMemory s(static_cast<layout::Section*>(memory));
+  s->header.identity.partition = number;
+  return s;
+}
+
+wire::MessageBytes message(std::uint64_t id) {
+  wire::Message m;
+  m.id = id;
+  return wire::encode(m);
+}
+
+std::uint64_t id_of(const wire::MessageBytes& bytes) {
+  const auto m = wire::decode(bytes.data(), bytes.size());
+  return m.ok() ? m.value().id : ~std::uint64_t{0};
+}
+
+class QueueTest : public ::testing::Test {
+ protected:
+  // The smallest geometry, so that a buffer overrun leaves the allocation (and ASan sees it).
+  layout::SectionGeometry g = layout::section_geometry(layout::section_bytes_min(2), 2);
+  SectionMemory a = make_section(g, kA);
+  SectionMemory b = make_section(g, kB);
+  wire::MessageBytes bytes{};
+
+  layout::LaneEntry* entry(std::uint64_t position) {
+    return layout::lane_entry(a.get(), g, kB - 1, position);
+  }
+};
+
+TEST_F(QueueTest, MessagesArriveInOrderAroundTheRing) {
+  OutputQueue queue(a.get(), g, 1);
+  QueueReader reader(b.get(), a.get(), kA, g);
+  EXPECT_FALSE(reader.has_news());
+  for (std::uint64_t i = 0; i < 10 * g.lane_entries; ++i) {
+    ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(i)));
+    ASSERT_TRUE(reader.has_news());
+    ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+    ASSERT_EQ(i, id_of(bytes));
+    ASSERT_EQ(ReadResult::kEmpty, reader.read(&bytes));
+  }
+}
+
+TEST_F(QueueTest, EntriesIdentifyBuffersInTheProducersSection) {
+  OutputQueue queue(a.get(), g, 1);
+  ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(5)));
+  const std::uint64_t offset = entry(0)->offset.load();
+  EXPECT_GE(offset, g.buffers_offset(kB - 1));
+  EXPECT_LE(offset + wire::kMessageBytes, g.section_bytes);
+  EXPECT_EQ(wire::kMessageBytes, entry(0)->length.load());
+  EXPECT_EQ(0, std::memcmp(layout::section_data(a.get(), offset), message(5).data(), 256));
+}
+
+TEST_F(QueueTest, FullLaneHoldsBackUntilTheReaderReads) {
+  OutputQueue queue(a.get(), g, 1);
+  QueueReader reader(b.get(), a.get(), kA, g);
+  for (std::uint64_t i = 0; i < g.lane_entries; ++i) {
+    ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(i)));
+  }
+  EXPECT_EQ(PushResult::kFull, queue.room(kB, b.get()));
+  EXPECT_EQ(PushResult::kFull, queue.push(kB, b.get(), message(99)));
+  ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+  EXPECT_EQ(0u, id_of(bytes));
+  EXPECT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(g.lane_entries)));
+  EXPECT_EQ(PushResult::kFull, queue.push(kB, b.get(), message(99)));
+}
+
+TEST_F(QueueTest, RestartedProducerBeginsAnEmptyLane) {
+  QueueReader reader(b.get(), a.get(), kA, g);
+  {
+    OutputQueue queue(a.get(), g, 1);
+    for (int i = 0; i < 3; ++i) ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(7)));
+    ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+  }
+  OutputQueue queue(a.get(), g, 2);
+  EXPECT_TRUE(reader.has_news());  // the generation
+  EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
+  EXPECT_FALSE(reader.has_news());
+  // The old acknowledgement does not count for the new life: a whole ring fits.
+  for (std::uint64_t i = 0; i < g.lane_entries; ++i) {
+    ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(i)));
+  }
+  for (std::uint64_t i = 0; i < g.lane_entries; ++i) {
+    ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+    ASSERT_EQ(i, id_of(bytes));
+  }
+}
+
+TEST_F(QueueTest, RestartedReaderSkipsWhatWasMeantForItsEarlierLife) {
+  OutputQueue queue(a.get(), g, 1);
+  { QueueReader reader(b.get(), a.get(), kA, g); }
+  for (int i = 0; i < 5; ++i) ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
+  QueueReader reader(b.get(), a.get(), kA, g);
+  EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
+  ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(2)));
+  ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+  EXPECT_EQ(2u, id_of(bytes));
+}
+
+TEST_F(QueueTest, LaneOfADriverThatNeverRanIsEmpty) {
+  QueueReader reader(b.get(), a.get(), kA, g);
+  a->lanes[kB - 1].head.store(3);
+  EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
+}
+
+TEST_F(QueueTest, HeadBeyondTheRingBreaksTheLaneUntilTheNextGeneration) {
+  for (const std::uint64_t lie : {std::uint64_t{9}, ~std::uint64_t{0}, std::uint64_t{1} << 63}) {
+    auto queue = std::make_unique<OutputQueue>(a.get(), g, lie);
+    QueueReader reader(b.get(), a.get(), kA, g);
+    a->lanes[kB - 1].head.store(lie);
+    EXPECT_EQ(ReadResult::kBadLane, reader.read(&bytes));
+    EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
+    EXPECT_FALSE(reader.has_news());  // no reason to stay awake
+    queue = std::make_unique<OutputQueue>(a.get(), g, lie - 1);
+    ASSERT_EQ(PushResult::kPushed, queue->push(kB, b.get(), message(3)));
+    ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+    EXPECT_EQ(3u, id_of(bytes));
+  }
+}
+
+TEST_F(QueueTest, HeadThatGoesBackBreaksTheLane) {
+  OutputQueue queue(a.get(), g, 1);
+  QueueReader reader(b.get(), a.get(), kA, g);
+  ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
+  ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+  a->lanes[kB - 1].head.store(0);
+  EXPECT_EQ(ReadResult::kBadLane, reader.read(&bytes));
+}
+
+TEST_F(QueueTest, OffsetsOutsideTheBuffersAreSkipped) {
+  OutputQueue queue(a.get(), g, 1);
+  QueueReader reader(b.get(), a.get(), kA, g);
+  const std::uint64_t lies[] = {0,
+                                g.buffers_offset(0) - 1,
+                                g.buffers_end() - 255,
+                                g.section_bytes,
+                                g.section_bytes - 1,
+                                ~std::uint64_t{0},
+                                ~std::uint64_t{0} - 255,
+                                std::uint64_t{1} << 63};
+  std::uint64_t position = 0;
+  for (const std::uint64_t lie : lies) {
+    ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
+    entry(position++)->offset.store(lie);
+    EXPECT_EQ(ReadResult::kBadEntry, reader.read(&bytes)) << lie;
+  }
+  ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(4)));
+  ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+  EXPECT_EQ(4u, id_of(bytes));
+}
+
+TEST_F(QueueTest, WrongLengthsAreSkipped) {
+  OutputQueue queue(a.get(), g, 1);
+  QueueReader reader(b.get(), a.get(), kA, g);
+  std::uint64_t position = 0;
+  for (const std::uint32_t lie : {0u, 1u, 255u, 257u, 0x80000000u, 0xffffffffu}) {
+    ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
+    entry(position++)->length.store(lie);
+    EXPECT_EQ(ReadResult::kBadEntry, reader.read(&bytes)) << lie;
+  }
+}
+
+TEST_F(QueueTest, ReaderThatAcknowledgesTheFutureIsNotBelieved) {
+  OutputQueue queue(a.get(), g, 1);
+  layout::LaneAck& ack = b->acks[kA - 1];
+  ack.generation.store(1);
+  for (const std::uint64_t lie : {std::uint64_t{1}, ~std::uint64_t{0} >> 1}) {
+    ack.tail.store(lie);
+    EXPECT_EQ(PushResult::kBadAck, queue.push(kB, b.get(), message(1)));
+  }
+  ack.tail.store(0);
+  EXPECT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
+  ack.generation.store(77);  // of some other life: counts as nothing read
+  ack.tail.store(1000);
+  EXPECT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(2)));
+}
+
+TEST_F(QueueTest, TwoThreadsPassEveryMessageOnce) {
+  constexpr std::uint64_t kMessages = 20000;
+  OutputQueue queue(a.get(), g, 1);
+  QueueReader reader(b.get(), a.get(), kA, g);
+  std::thread producer([&] {
+    for (std::uint64_t i = 0; i < kMessages;) {
+      if (queue.push(kB, b.get(), message(i)) == PushResult::kPushed) {
+        ++i;
+      } else {
+        std::this_thread::yield();
+      }
+    }
+  });
+  std::uint64_t wrong = 0;
+  for (std::uint64_t i = 0; i < kMessages;) {
+    const ReadResult result = reader.read(&bytes);
+    if (result == ReadResult::kEmpty) {
+      std::this_thread::yield();
+      continue;
+    }
+    if (result != ReadResult::kMessage || id_of(bytes) != i) ++wrong;
+    ++i;
+  }
+  producer.join();
+  EXPECT_EQ(0u, wrong);
+}
+
+}  // namespace
+}  // namespace shunt::window
