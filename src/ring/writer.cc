@@ -77,10 +77,10 @@ bool Writer::enter_next_segment(Status* status) {
   }
   const std::uint32_t current = s_->segment;
   std::uint32_t following = s_->next[current];
-  if (!is_free(following)) {
-    *status = refresh();
-    if (*status != Status::kOk) return false;
-  }
+  // Once for each segment, also where an old tail would do: a reader that keeps up must be noticed,
+  // or a buffer that has grown stays large.
+  *status = refresh();
+  if (*status != Status::kOk) return false;
   s_->small_laps = in_flight() <= kSegmentBytes ? s_->small_laps + 1 : 0;
   if (!is_free(following)) {
     if (segments() * std::uint64_t{kSegmentBytes} >= s_->limit) return false;
