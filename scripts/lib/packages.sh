@@ -11,7 +11,7 @@ packages_lint=(clang-format clang-tidy git python3)
 
 missing_packages() { # package... -> those not installed, one a line
   local package
-  for package in "$@"; do
+  for package in $(printf '%s\n' "$@" | sort -u); do
     [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || echo "$package"
   done
 }
