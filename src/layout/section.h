@@ -41,7 +41,7 @@ struct alignas(128) SectionIdentity {  // written once, when the window is creat
   std::uint32_t magic;
   std::uint16_t version;
   std::uint16_t wire_version;
-  std::uint32_t partition;        // number
+  std::uint32_t partition;  // number
   std::uint32_t partition_count;
   std::uint64_t window_generation;
   std::uint64_t section_bytes;
@@ -56,7 +56,7 @@ struct alignas(128) SectionLife {
   std::atomic<std::uint64_t> started_s;     // CLOCK_REALTIME
   std::atomic<std::uint32_t> state;         // DriverState
   std::atomic<std::uint32_t> pid;
-  std::atomic<std::uint32_t> notify;        // NotifyMode
+  std::atomic<std::uint32_t> notify;  // NotifyMode
 };
 
 struct alignas(128) SectionSleep {
@@ -67,15 +67,15 @@ struct alignas(128) SectionSleep {
 struct alignas(128) SectionCounters {
   std::atomic<std::uint64_t> messages_sent;
   std::atomic<std::uint64_t> messages_received;
-  std::atomic<std::uint64_t> messages_bad;      // entries, lanes or messages that failed a check
+  std::atomic<std::uint64_t> messages_bad;  // entries, lanes or messages that failed a check
   std::atomic<std::uint64_t> doorbells_rung;
   std::atomic<std::uint64_t> doorbells_received;
-  std::atomic<std::uint64_t> lane_full;         // messages that found their lane full
-  std::atomic<std::uint64_t> fds_dropped;       // descriptors that no CONNECT asked for
+  std::atomic<std::uint64_t> lane_full;    // messages that found their lane full
+  std::atomic<std::uint64_t> fds_dropped;  // descriptors that no CONNECT asked for
   std::atomic<std::uint64_t> datagrams_bad;
-  std::atomic<std::uint64_t> requests;          // of own programs
+  std::atomic<std::uint64_t> requests;  // of own programs
   std::atomic<std::uint64_t> requests_cancelled;
-  std::atomic<std::uint64_t> requests_bad;      // not a CONNECT, or not its descriptors
+  std::atomic<std::uint64_t> requests_bad;  // not a CONNECT, or not its descriptors
   std::atomic<std::uint64_t> listeners_seen;
   std::atomic<std::uint64_t> request_refused[wire::kReasonCount];  // told to own programs
   std::atomic<std::uint64_t> arrival_refused[wire::kReasonCount];  // told to other partitions
@@ -89,7 +89,7 @@ struct SectionHeader {
   std::uint8_t reserved[4096 - 384 - 640];
 };
 
-struct alignas(64) PeerCounters {  // one for each partition of the window
+struct alignas(64) PeerCounters {                // one for each partition of the window
   std::atomic<std::uint64_t> requests_sent;      // CONNECT to it
   std::atomic<std::uint64_t> requests_queued;    // STATUS from it
   std::atomic<std::uint64_t> connected;          // CONNECTED from it
@@ -106,7 +106,7 @@ struct alignas(64) SeenListener {
   std::atomic<std::uint16_t> port;
   std::atomic<std::uint64_t> address[2];  // the 16 address bytes, in memory order
   std::atomic<std::uint64_t> connections;
-  std::atomic<std::uint64_t> last_use;  // heartbeat count
+  std::uint64_t reserved;
 };
 
 struct alignas(128) LaneControl {
@@ -196,16 +196,15 @@ inline std::uint8_t* section_data(Section* section, std::uint64_t offset) {
 inline const std::uint8_t* section_data(const Section* section, std::uint64_t offset) {
   return reinterpret_cast<const std::uint8_t*>(section) + offset;
 }
-inline LaneEntry* lane_entry(Section* section, const SectionGeometry& geometry,
-                             std::uint32_t lane, std::uint64_t position) {
+inline LaneEntry* lane_entry(Section* section, const SectionGeometry& geometry, std::uint32_t lane,
+                             std::uint64_t position) {
   const std::uint64_t slot = position & (geometry.lane_entries - 1);
   return reinterpret_cast<LaneEntry*>(section_data(section, geometry.entries_offset(lane))) + slot;
 }
 inline const LaneEntry* lane_entry(const Section* section, const SectionGeometry& geometry,
                                    std::uint32_t lane, std::uint64_t position) {
   const std::uint64_t slot = position & (geometry.lane_entries - 1);
-  return reinterpret_cast<const LaneEntry*>(
-             section_data(section, geometry.entries_offset(lane))) +
+  return reinterpret_cast<const LaneEntry*>(section_data(section, geometry.entries_offset(lane))) +
          slot;
 }
 

@@ -16,7 +16,6 @@ namespace shunt::sys {
 // `family`: AF_INET (4 address bytes) or AF_INET6 (16), network order; `port`: host byte order.
 // ENOENT: nothing listens there. EPROTONOSUPPORT: this kernel has no diagnostics for TCP sockets.
 // Others as from socket(), send() and recv().
-Result<std::uint32_t> tcp_listener_uid(int family, const std::uint8_t* address,
-                                       std::uint16_t port);
+Result<std::uint32_t> tcp_listener_uid(int family, const std::uint8_t* address, std::uint16_t port);
 
 }  // namespace shunt::sys

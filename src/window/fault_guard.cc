@@ -38,8 +38,8 @@ void on_bus_error(int, siginfo_t* info, void*) {
   if (is_guarded(address)) {
     void* at = reinterpret_cast<void*>(address & ~(page - 1));
     // Writable, because an owner whose own section was truncated by somebody goes on too.
-    void* zeros = ::mmap(at, page, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    void* zeros =
+        ::mmap(at, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     if (zeros != MAP_FAILED) return;
   }
   ::sigaction(SIGBUS, &previous, nullptr);  // the instruction runs again and meets the usual effect

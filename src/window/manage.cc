@@ -66,10 +66,11 @@ void make_directory(const std::string& dir, Undo* undo) {
     throw WindowError(fmt::format("cannot make a window at {}: it is not a directory", dir));
   }
   if (!list_directory(dir).empty()) {
-    throw WindowError(fmt::format("cannot make a window at {}: the directory exists and is not "
-                                  "empty; choose another, or `shunt window destroy {}` if it is a "
-                                  "window",
-                                  dir, dir));
+    throw WindowError(
+        fmt::format("cannot make a window at {}: the directory exists and is not "
+                    "empty; choose another, or `shunt window destroy {}` if it is a "
+                    "window",
+                    dir, dir));
   }
 }
 
@@ -125,11 +126,13 @@ UniqueFd lock_for_removal(const std::string& dir, const wire::Partition& p) {
   }
   if (try_lock(fd.get())) return fd;
   std::uint32_t pid = 0;
-  constexpr off_t kAtPid = offsetof(layout::SectionHeader, life) + offsetof(layout::SectionLife, pid);
+  constexpr off_t kAtPid =
+      offsetof(layout::SectionHeader, life) + offsetof(layout::SectionLife, pid);
   if (::pread(fd.get(), &pid, sizeof pid, kAtPid) != sizeof pid) pid = 0;
-  throw WindowError(fmt::format("window {} is in use: the driver of partition '{}' runs (pid {}); "
-                                "stop it first",
-                                dir, p.name(), pid));
+  throw WindowError(
+      fmt::format("window {} is in use: the driver of partition '{}' runs (pid {}); "
+                  "stop it first",
+                  dir, p.name(), pid));
 }
 
 std::vector<std::string> files_of(const wire::PartitionTable& table) {
@@ -168,9 +171,10 @@ void destroy_window(const std::string& dir) {
   const std::set<std::string> known(ours.begin(), ours.end());
   for (const std::string& name : list_directory(dir)) {
     if (!known.contains(name)) {
-      throw WindowError(fmt::format("window {} is not destroyed: {}/{} is not a file of Shunt; "
-                                    "move it away first",
-                                    dir, dir, name));
+      throw WindowError(
+          fmt::format("window {} is not destroyed: {}/{} is not a file of Shunt; "
+                      "move it away first",
+                      dir, dir, name));
     }
   }
   // Held until the files are gone, so that no driver starts in between.

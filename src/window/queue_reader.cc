@@ -58,8 +58,7 @@ ReadResult QueueReader::read(wire::MessageBytes* out) {
 }
 
 bool QueueReader::copy_message(std::uint64_t position, wire::MessageBytes* out) const {
-  const layout::LaneEntry* entry =
-      layout::lane_entry(producer_, geometry_, lane_index_, position);
+  const layout::LaneEntry* entry = layout::lane_entry(producer_, geometry_, lane_index_, position);
   const std::uint64_t offset = Untrusted(entry->offset).copy();
   const std::uint32_t length = Untrusted(entry->length).copy();
   if (length != out->size()) return false;

@@ -29,8 +29,8 @@ bool identity_matches(const layout::SectionIdentity& found, const wire::Partitio
   return copy.magic == layout::kSectionMagic && copy.version == layout::kSectionVersion &&
          copy.wire_version == wire::kWireVersion && copy.partition == partition.number &&
          copy.partition_count == table.count && copy.window_generation == table.generation &&
-         copy.section_bytes == table.section_bytes &&
-         copy.lane_entries == geometry.lane_entries && copy.buffer_bytes == layout::kBufferBytes;
+         copy.section_bytes == table.section_bytes && copy.lane_entries == geometry.lane_entries &&
+         copy.buffer_bytes == layout::kBufferBytes;
 }
 
 }  // namespace
@@ -55,9 +55,10 @@ SectionFile::SectionFile(const std::string& dir, const wire::PartitionTable& tab
   struct stat st {};
   if (::fstat(fd_.get(), &st) != 0 || !S_ISREG(st.st_mode) ||
       static_cast<std::uint64_t>(st.st_size) != table.section_bytes) {
-    throw WindowError(fmt::format("{} is damaged: it should have {} bytes; destroy the window and "
-                                  "create it again",
-                                  path, table.section_bytes));
+    throw WindowError(
+        fmt::format("{} is damaged: it should have {} bytes; destroy the window and "
+                    "create it again",
+                    path, table.section_bytes));
   }
   const int protection = access == Access::kReadWrite ? PROT_READ | PROT_WRITE : PROT_READ;
   void* memory = ::mmap(nullptr, table.section_bytes, protection, MAP_SHARED, fd_.get(), 0);
@@ -69,9 +70,10 @@ SectionFile::SectionFile(const std::string& dir, const wire::PartitionTable& tab
   if (!identity_matches(section_->header.identity, table, partition, geometry_)) {
     unguard_mapping(memory);
     ::munmap(memory, table.section_bytes);
-    throw WindowError(fmt::format("{} is not the section of partition '{}' in this window; destroy "
-                                  "the window and create it again",
-                                  path, partition.name()));
+    throw WindowError(
+        fmt::format("{} is not the section of partition '{}' in this window; destroy "
+                    "the window and create it again",
+                    path, partition.name()));
   }
 }
 

@@ -31,8 +31,8 @@ std::uint64_t monotonic_ms() {
 
 void read_life(const SectionFile& file, PartitionStatus* out) {
   const layout::SectionHeader& header = file.section()->header;
-  const bool up = file.locked() && copy(header.life.state) ==
-                                       static_cast<std::uint32_t>(layout::DriverState::kUp);
+  const bool up = file.locked() &&
+                  copy(header.life.state) == static_cast<std::uint32_t>(layout::DriverState::kUp);
   out->driver = up ? DriverCondition::kUp : DriverCondition::kDown;
   out->generation = copy(header.life.generation);
   out->started_s = copy(header.life.started_s);

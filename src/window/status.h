@@ -15,7 +15,7 @@
 namespace shunt::window {
 
 enum class DriverCondition {
-  kDown,     // nobody holds the section
+  kDown,  // nobody holds the section
   kUp,
   kStalled,  // the driver lives but its heart does not beat
   kUnknown,  // the section could not be opened

@@ -35,9 +35,10 @@ wire::Partition plan_partition(const PartitionSpec& spec, std::uint32_t number) 
   for (const std::string& text : spec.addresses) {
     const auto address = parse_address(text);
     if (!address) {
-      fail(fmt::format("bad address '{}' of partition '{}': give IPv4 or IPv6 addresses separated "
-                       "by commas, e.g. --partition {}=10.77.0.1,fd00::1",
-                       text, spec.name, spec.name));
+      fail(
+          fmt::format("bad address '{}' of partition '{}': give IPv4 or IPv6 addresses separated "
+                      "by commas, e.g. --partition {}=10.77.0.1,fd00::1",
+                      text, spec.name, spec.name));
     }
     p.addresses[p.address_count++] = *address;
   }
@@ -60,13 +61,15 @@ void require_consistent(const wire::PartitionTable& table) {
       fail(fmt::format("partition '{}' has no address: give --partition {}=ADDRESS", p.name(),
                        p.name()));
     case wire::TableFault::kBadAddress:
-      fail(fmt::format("address {} cannot belong to partition '{}': it is not a unicast address, or "
-                       "every host has it",
-                       address, p.name()));
+      fail(
+          fmt::format("address {} cannot belong to partition '{}': it is not a unicast address, or "
+                      "every host has it",
+                      address, p.name()));
     case wire::TableFault::kAddressTwice:
-      fail(fmt::format("address {} is claimed twice: by partition '{}' and by '{}'; an address "
-                       "belongs to one partition",
-                       address, table.by_address(p.addresses[found.address])->name(), p.name()));
+      fail(
+          fmt::format("address {} is claimed twice: by partition '{}' and by '{}'; an address "
+                      "belongs to one partition",
+                      address, table.by_address(p.addresses[found.address])->name(), p.name()));
     case wire::TableFault::kTooManyPartitions:
     case wire::TableFault::kTooManyAddresses:
     case wire::TableFault::kBadName:
@@ -107,7 +110,8 @@ std::uint64_t plan_section_bytes(std::uint32_t count, std::optional<std::uint64_
 PartitionSpec parse_partition(const std::string& text) {
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0) {
-    fail(fmt::format("bad partition '{}': write NAME=ADDRESS[,ADDRESS...], e.g. a=10.77.0.1", text));
+    fail(
+        fmt::format("bad partition '{}': write NAME=ADDRESS[,ADDRESS...], e.g. a=10.77.0.1", text));
   }
   PartitionSpec spec;
   spec.name = text.substr(0, equals);
@@ -165,15 +169,17 @@ TableFile load_table(const std::string& dir) {
     fail(fmt::format("{} is not a window of Shunt: {} is something else", dir, path));
   }
   if (decoded.error() == EPROTONOSUPPORT) {
-    fail(fmt::format("window {} was made by another version of Shunt: destroy it with that version "
-                     "and create it again",
-                     dir));
+    fail(
+        fmt::format("window {} was made by another version of Shunt: destroy it with that version "
+                    "and create it again",
+                    dir));
   }
   if (!decoded.ok() ||
       layout::section_geometry(file.table.section_bytes, file.table.count).lane_entries == 0) {
-    fail(fmt::format("window {} is damaged: {} does not hold a valid partition table; remove the "
-                     "directory and create the window again",
-                     dir, path));
+    fail(
+        fmt::format("window {} is damaged: {} does not hold a valid partition table; remove the "
+                    "directory and create the window again",
+                    dir, path));
   }
   file.owner = st.st_uid;
   file.group = st.st_gid;
@@ -193,9 +199,10 @@ const wire::Partition& require_partition(const std::string& dir, const wire::Par
 void require_window_path(const std::string& dir) {
   if (dir.empty()) fail("no window given: name its directory, e.g. --window /dev/shm/w");
   if (dir.size() > wire::kMaxWindowPath) {
-    fail(fmt::format("window path {} has {} bytes: at most {} are possible, because the names of "
-                     "the sockets in it are limited",
-                     dir, dir.size(), wire::kMaxWindowPath));
+    fail(
+        fmt::format("window path {} has {} bytes: at most {} are possible, because the names of "
+                    "the sockets in it are limited",
+                    dir, dir.size(), wire::kMaxWindowPath));
   }
 }
 

@@ -1,6 +1,5 @@
 // Windows in real directories: made, refused, damaged, looked at, removed.
 #include <fcntl.h>
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -21,7 +20,8 @@ namespace shunt::window {
 namespace {
 
 namespace fs = std::filesystem;
-using ::testing::HasSubstr;
+
+#define EXPECT_SAYS(text, part) EXPECT_PRED_FORMAT2(::testing::IsSubstring, part, text)
 
 class WindowTest : public ::testing::Test {
  protected:
@@ -79,58 +79,58 @@ TEST_F(WindowTest, CreateShowDestroyLeavesNothing) {
 TEST_F(WindowTest, SizeIsSharedByTheSections) {
   create_window(dir, two(200000));
   EXPECT_EQ(98304u, fs::file_size(dir + "/a.section"));
-  EXPECT_THAT(plan_error({"a=10.0.0.1", "b=10.0.0.2"}, 1000), HasSubstr("too small"));
-  EXPECT_THAT(plan_error({"a=10.0.0.1"}, ~std::uint64_t{0}), HasSubstr("too large"));
+  EXPECT_SAYS(plan_error({"a=10.0.0.1", "b=10.0.0.2"}, 1000), "too small");
+  EXPECT_SAYS(plan_error({"a=10.0.0.1"}, ~std::uint64_t{0}), "too large");
 }
 
 TEST_F(WindowTest, BadPlansAreRefusedInWords) {
-  EXPECT_THAT(plan_error({}), HasSubstr("needs a partition"));
-  EXPECT_THAT(plan_error({"a"}), HasSubstr("NAME=ADDRESS"));
-  EXPECT_THAT(plan_error({"=10.0.0.1"}), HasSubstr("NAME=ADDRESS"));
-  EXPECT_THAT(plan_error({"a b=10.0.0.1"}), HasSubstr("bad partition name 'a b'"));
-  EXPECT_THAT(plan_error({"a="}), HasSubstr("no address"));
-  EXPECT_THAT(plan_error({"a=10.0.0.256"}), HasSubstr("bad address '10.0.0.256'"));
-  EXPECT_THAT(plan_error({"a=10.0.0.1,,10.0.0.2"}), HasSubstr("bad address ''"));
-  EXPECT_THAT(plan_error({"a=127.0.0.1"}), HasSubstr("127.0.0.1 cannot belong"));
-  EXPECT_THAT(plan_error({"a=10.0.0.1", "a=10.0.0.2"}), HasSubstr("'a' is given twice"));
-  EXPECT_THAT(plan_error({"a=10.0.0.1", "b=10.0.0.2,10.0.0.1"}),
-              HasSubstr("10.0.0.1 is claimed twice: by partition 'a' and by 'b'"));
-  EXPECT_THAT(plan_error({"a=10.0.0.1,::ffff:10.0.0.1"}), HasSubstr("claimed twice"));
+  EXPECT_SAYS(plan_error({}), "needs a partition");
+  EXPECT_SAYS(plan_error({"a"}), "NAME=ADDRESS");
+  EXPECT_SAYS(plan_error({"=10.0.0.1"}), "NAME=ADDRESS");
+  EXPECT_SAYS(plan_error({"a b=10.0.0.1"}), "bad partition name 'a b'");
+  EXPECT_SAYS(plan_error({"a="}), "no address");
+  EXPECT_SAYS(plan_error({"a=10.0.0.256"}), "bad address '10.0.0.256'");
+  EXPECT_SAYS(plan_error({"a=10.0.0.1,,10.0.0.2"}), "bad address ''");
+  EXPECT_SAYS(plan_error({"a=127.0.0.1"}), "127.0.0.1 cannot belong");
+  EXPECT_SAYS(plan_error({"a=10.0.0.1", "a=10.0.0.2"}), "'a' is given twice");
+  EXPECT_SAYS(plan_error({"a=10.0.0.1", "b=10.0.0.2,10.0.0.1"}),
+              "10.0.0.1 is claimed twice: by partition 'a' and by 'b'");
+  EXPECT_SAYS(plan_error({"a=10.0.0.1,::ffff:10.0.0.1"}), "claimed twice");
   std::vector<std::string> many;
   for (int i = 0; i < 65; ++i) many.push_back("p" + std::to_string(i) + "=10.1.0.1");
-  EXPECT_THAT(plan_error(many), HasSubstr("at most 64"));
+  EXPECT_SAYS(plan_error(many), "at most 64");
 }
 
 TEST_F(WindowTest, ExistingDirectories) {
   fs::create_directory(dir);
   std::ofstream(dir + "/mine") << "precious";
-  EXPECT_THAT(error_of([&] { create_window(dir, two()); }), HasSubstr("not empty"));
-  EXPECT_THAT(error_of([&] { destroy_window(dir); }), HasSubstr("not a window"));
+  EXPECT_SAYS(error_of([&] { create_window(dir, two()); }), "not empty");
+  EXPECT_SAYS(error_of([&] { destroy_window(dir); }), "not a window");
   EXPECT_TRUE(fs::exists(dir + "/mine"));
   fs::remove(dir + "/mine");
   create_window(dir, two());  // an empty directory is fine
-  EXPECT_THAT(error_of([&] { create_window(dir, two()); }), HasSubstr("not empty"));
+  EXPECT_SAYS(error_of([&] { create_window(dir, two()); }), "not empty");
   std::ofstream(dir + "/mine") << "precious";
-  EXPECT_THAT(error_of([&] { destroy_window(dir); }), HasSubstr("mine is not a file of Shunt"));
+  EXPECT_SAYS(error_of([&] { destroy_window(dir); }), "mine is not a file of Shunt");
   EXPECT_TRUE(fs::exists(dir + "/table"));
 }
 
 TEST_F(WindowTest, PathsThatCannotBeWindows) {
-  EXPECT_THAT(load_error(), HasSubstr("no such directory"));
-  EXPECT_THAT(error_of([&] { create_window(base + "/x/y", two()); }), HasSubstr("cannot make"));
-  EXPECT_THAT(error_of([&] { create_window(std::string(69, 'd'), two()); }), HasSubstr("69 bytes"));
-  EXPECT_THAT(error_of([&] { load_table(""); }), HasSubstr("no window given"));
+  EXPECT_SAYS(load_error(), "no such directory");
+  EXPECT_SAYS(error_of([&] { create_window(base + "/x/y", two()); }), "cannot make");
+  EXPECT_SAYS(error_of([&] { create_window(std::string(69, 'd'), two()); }), "69 bytes");
+  EXPECT_SAYS(error_of([&] { load_table(""); }), "no window given");
   std::ofstream(dir) << "a file";
-  EXPECT_THAT(load_error(), HasSubstr("not a directory"));
-  EXPECT_THAT(error_of([&] { create_window(dir, two()); }), HasSubstr("not a directory"));
+  EXPECT_SAYS(load_error(), "not a directory");
+  EXPECT_SAYS(error_of([&] { create_window(dir, two()); }), "not a directory");
 }
 
 TEST_F(WindowTest, ForeignDamagedAndOtherVersionsAreToldApart) {
   create_window(dir, two());
   fs::remove(dir + "/table");
-  EXPECT_THAT(load_error(), HasSubstr("no file 'table'"));
+  EXPECT_SAYS(load_error(), "no file 'table'");
   std::ofstream(dir + "/table") << "hello";
-  EXPECT_THAT(load_error(), HasSubstr("something else"));
+  EXPECT_SAYS(load_error(), "something else");
   auto bytes = wire::encode_table(two());
   const auto write = [&] {
     std::ofstream out(dir + "/table", std::ios::binary | std::ios::trunc);
@@ -138,14 +138,14 @@ TEST_F(WindowTest, ForeignDamagedAndOtherVersionsAreToldApart) {
   };
   bytes[8] = 99;
   write();
-  EXPECT_THAT(load_error(), HasSubstr("another version"));
+  EXPECT_SAYS(load_error(), "another version");
   bytes = wire::encode_table(two());
   bytes[70] = 99;
   write();
-  EXPECT_THAT(load_error(), HasSubstr("damaged"));
+  EXPECT_SAYS(load_error(), "damaged");
   fs::remove(dir + "/table");
   ASSERT_EQ(0, ::mkfifo((dir + "/table").c_str(), 0644));
-  EXPECT_THAT(load_error(), HasSubstr("not a regular file"));
+  EXPECT_SAYS(load_error(), "not a regular file");
 }
 
 TEST_F(WindowTest, SectionOfAnotherWindowIsRefusedAndShownAsUnknown) {
@@ -153,11 +153,11 @@ TEST_F(WindowTest, SectionOfAnotherWindowIsRefusedAndShownAsUnknown) {
   const wire::PartitionTable table = load_table(dir).table;
   wire::PartitionTable other = table;
   ++other.generation;
-  EXPECT_THAT(error_of([&] { SectionFile(dir, other, other.partitions[0], Access::kReadOnly); }),
-              HasSubstr("not the section"));
+  EXPECT_SAYS(error_of([&] { SectionFile(dir, other, other.partitions[0], Access::kReadOnly); }),
+              "not the section");
   fs::resize_file(dir + "/a.section", 4096);
-  EXPECT_THAT(error_of([&] { SectionFile(dir, table, table.partitions[0], Access::kReadOnly); }),
-              HasSubstr("damaged"));
+  EXPECT_SAYS(error_of([&] { SectionFile(dir, table, table.partitions[0], Access::kReadOnly); }),
+              "damaged");
   EXPECT_EQ(DriverCondition::kUnknown, read_status(dir).partitions[0].driver);
   destroy_window(dir);  // a damaged window can still be removed
   EXPECT_FALSE(fs::exists(dir));
@@ -166,8 +166,8 @@ TEST_F(WindowTest, SectionOfAnotherWindowIsRefusedAndShownAsUnknown) {
 TEST_F(WindowTest, UnknownPartitionNamesListTheKnown) {
   create_window(dir, two());
   const wire::PartitionTable table = load_table(dir).table;
-  EXPECT_THAT(error_of([&] { require_partition(dir, table, "c"); }),
-              HasSubstr("no partition 'c': it has a, b"));
+  EXPECT_SAYS(error_of([&] { require_partition(dir, table, "c"); }),
+              "no partition 'c': it has a, b");
 }
 
 TEST_F(WindowTest, LockedSectionIsADriverAndKeepsTheWindow) {
@@ -181,7 +181,7 @@ TEST_F(WindowTest, LockedSectionIsADriverAndKeepsTheWindow) {
   SectionFile second(dir, table, table.partitions[0], Access::kReadWrite);
   EXPECT_FALSE(second.try_lock());
   driver.writable()->header.life.pid.store(4711);
-  EXPECT_THAT(error_of([&] { destroy_window(dir); }), HasSubstr("'a' runs (pid 4711)"));
+  EXPECT_SAYS(error_of([&] { destroy_window(dir); }), "'a' runs (pid 4711)");
   EXPECT_TRUE(fs::exists(dir + "/b.section"));
 }
 

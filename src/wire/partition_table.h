@@ -42,7 +42,7 @@ static_assert(kMaxWindowPath == 68);
 struct Partition {
   std::uint32_t number = 0;  // 1 .. partition_count; 0 names no partition
   std::uint32_t address_count = 0;
-  std::array<char, kMaxPartitionName + 1> name_bytes{};  // NUL-terminated
+  std::array<char, kMaxPartitionName + 1> name_bytes{};      // NUL-terminated
   std::array<Endpoint, kMaxPartitionAddresses> addresses{};  // port 0
 
   std::string_view name() const { return name_bytes.data(); }

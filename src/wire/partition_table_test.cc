@@ -113,8 +113,8 @@ TEST(PartitionTable, CheckNamesTheFault) {
     add(&t, name, {"10.77.0.9"});
     EXPECT_EQ(TableFault::kBadName, check(t).fault) << name;
   }
-  for (const char* bad : {"0.0.0.0", "224.0.0.1", "255.255.255.255", "127.0.0.1", "::", "::1",
-                          "ff02::1"}) {
+  for (const char* bad :
+       {"0.0.0.0", "224.0.0.1", "255.255.255.255", "127.0.0.1", "::", "::1", "ff02::1"}) {
     t = two();
     add(&t, "c", {bad});
     EXPECT_EQ(TableFault::kBadAddress, check(t).fault) << bad;

@@ -1,0 +1,143 @@
+#include "driver/driver.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "driver/window_sockets.h"
+#include "window/error.h"
+
+namespace shunt::driver {
+namespace {
+
+constexpr int kMessagesAtOnce = 64;  // of one lane, before the others have their turn
+
+window::UniqueFd require(int fd, const char* what) {
+  if (fd < 0) throw std::system_error(errno, std::generic_category(), what);
+  return window::UniqueFd(fd);
+}
+
+}  // namespace
+
+Driver::Driver(const Options& options)
+    : core_(options),
+      socket_files_{core_.options},
+      requests_(core_, bind_driver_socket(options.window, options.partition, core_.table_file)),
+      arrivals_(core_, bind_peer_socket(options.window, options.partition, core_.table_file)),
+      timer_(require(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), "timerfd")),
+      stop_event_(require(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")) {
+  stop_when_readable(stop_event_.get());
+  start_ticking();
+  core_.open();
+}
+
+Driver::~Driver() {
+  core_.close();
+  requests_.refuse_all(wire::Reason::kDriverDown);
+}
+
+Driver::SocketFiles::~SocketFiles() { remove_sockets(options.window, options.partition); }
+
+void Driver::stop() {
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(stop_event_.get(), &one, sizeof one);
+}
+
+void Driver::stop_when_readable(int fd) {
+  core_.poller.add(fd, EPOLLIN, [this](auto) { stopping_ = true; });
+}
+
+void Driver::start_ticking() {
+  const auto ms = core_.options.tick.count();
+  itimerspec spec{};
+  spec.it_interval.tv_sec = ms / 1000;
+  spec.it_interval.tv_nsec = ms % 1000 * 1000000;
+  spec.it_value = spec.it_interval;
+  ::timerfd_settime(timer_.get(), 0, &spec, nullptr);
+  core_.poller.add(timer_.get(), EPOLLIN, [this](auto) { on_tick(); });
+}
+
+void Driver::on_tick() {
+  std::uint64_t expirations;
+  [[maybe_unused]] const ssize_t n = ::read(timer_.get(), &expirations, sizeof expirations);
+  ticked_ = true;
+  core_.beat();
+  const Clock::time_point now = Clock::now();
+  requests_.check(now);
+  arrivals_.check(now);
+}
+
+void Driver::run() {
+  while (!stopping_) {
+    const bool had_work = read_lanes();
+    core_.flush_backlogs();
+    wait(had_work);
+  }
+}
+
+void Driver::wait(bool had_work) {
+  ticked_ = false;
+  int events;
+  if (!core_.interrupt_mode()) {
+    events = core_.poller.wait(pacing_.pause(had_work, Clock::now()));
+    // A request that came in is traffic too; the heartbeat is not.
+    if (events > (ticked_ ? 1 : 0)) pacing_.pause(true, Clock::now());
+    return;
+  }
+  if (had_work) {
+    core_.poller.wait(std::chrono::microseconds{0});
+    return;
+  }
+  core_.announce_sleep();
+  core_.poller.wait(core_.any_lane_has_news() ? std::chrono::microseconds{0} : Poller::kForever);
+  core_.announce_awake();
+}
+
+bool Driver::read_lanes() {
+  bool had_work = false;
+  for (const auto& peer : core_.peers()) {
+    if (!peer) continue;
+    wire::MessageBytes bytes;
+    for (int i = 0; i < kMessagesAtOnce; ++i) {
+      const window::ReadResult result = peer->reader().read(&bytes);
+      if (result == window::ReadResult::kEmpty) break;
+      had_work = true;
+      if (result == window::ReadResult::kMessage) {
+        dispatch(*peer, bytes);
+      } else {
+        report(*peer, result == window::ReadResult::kBadLane ? "counters beyond its ring"
+                                                             : "an entry outside its buffers");
+      }
+    }
+  }
+  return had_work;
+}
+
+void Driver::dispatch(Peer& from, const wire::MessageBytes& bytes) {
+  const auto message = wire::decode(bytes.data(), bytes.size());
+  if (!message.ok()) {
+    report(from, "a malformed message");
+    return;
+  }
+  count(core_.counters().messages_received);
+  if (message.value().type == wire::MessageType::kConnect) {
+    arrivals_.on_connect(from, message.value());
+  } else {
+    requests_.on_verdict(from, message.value());
+  }
+}
+
+void Driver::report(Peer& from, const char* what) {
+  count(core_.counters().messages_bad);
+  const std::uint64_t generation = from.generation();
+  if (std::exchange(from.reported_generation, generation) == generation) return;
+  spdlog::warn("partition '{}': {} in its output queue; further ones are only counted", from.name(),
+               what);
+}
+
+}  // namespace shunt::driver

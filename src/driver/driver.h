@@ -1,0 +1,60 @@
+// Driver: the one driver of a partition. Sets connections to other partitions up; no data of theirs
+// passes through it, and none is lost when it dies.
+//
+// Two ways to learn of messages in the other partitions' output queues. Polling: look at the lanes
+// again and again, paced by traffic. Interrupt: say in the section that we sleep, look once more,
+// sleep until a doorbell (a datagram on the `.peer` socket) or anything else wakes us.
+//
+// Thread safety: one thread runs the driver; stop() from any thread and from signal handlers.
+// Errors: the constructor throws WindowError (what to tell the user) or std::system_error.
+#pragma once
+
+#include "driver/arrivals.h"
+#include "driver/core.h"
+#include "driver/options.h"
+#include "driver/pacing.h"
+#include "driver/requests.h"
+#include "window/unique_fd.h"
+
+namespace shunt::driver {
+
+class Driver {
+ public:
+  // Afterwards the sockets listen and other drivers see this one up.
+  explicit Driver(const Options& options);
+  // Refuses what is open, removes the sockets, marks the section down.
+  ~Driver();
+
+  void run();  // until stop()
+  void stop();
+  // Ends run() when `fd` becomes readable (a signalfd); not owned.
+  void stop_when_readable(int fd);
+
+  std::uint64_t generation() const { return core_.generation(); }
+
+ private:
+  bool read_lanes();
+  void dispatch(Peer& from, const wire::MessageBytes& bytes);
+  void report(Peer& from, const char* what);
+  void wait(bool had_work);
+  void start_ticking();
+  void on_tick();
+
+  // Removes what the constructor bound, also when it fails half way.
+  struct SocketFiles {
+    const Options& options;
+    ~SocketFiles();
+  };
+
+  Core core_;
+  SocketFiles socket_files_;
+  Requests requests_;
+  Arrivals arrivals_;
+  window::UniqueFd timer_;
+  window::UniqueFd stop_event_;
+  Pacing pacing_;
+  bool stopping_ = false;
+  bool ticked_ = false;
+};
+
+}  // namespace shunt::driver

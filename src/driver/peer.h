@@ -1,0 +1,75 @@
+// Peer: another partition as this driver sees it: its section, its lane to us, its socket.
+//
+// Invariants: everything in the peer's section is untrusted. A peer is up while its driver holds the
+// section's lock, says that it is up, and its heart beats; a new generation is a new driver, to which
+// nothing of before is known.
+//
+// Thread safety: one thread. Errors: WindowError from the constructor, results elsewhere.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <span>
+#include <string>
+
+#include "driver/datagram.h"
+#include "driver/poller.h"
+#include "window/queue_reader.h"
+#include "window/section_file.h"
+#include "window/unique_fd.h"
+#include "wire/message.h"
+#include "wire/partition_table.h"
+
+namespace shunt::driver {
+
+using Clock = std::chrono::steady_clock;
+
+class Peer {
+ public:
+  Peer(const std::string& dir, const wire::PartitionTable& table, const wire::Partition& partition,
+       layout::Section* own, Poller& poller);
+  ~Peer();
+
+  std::uint32_t number() const { return partition_.number; }
+  std::string name() const { return std::string(partition_.name()); }
+  bool owns(const wire::Endpoint& endpoint) const { return partition_.owns(endpoint); }
+  const layout::Section* section() const { return file_.section(); }
+  window::QueueReader& reader() { return reader_; }
+
+  std::uint64_t generation() const;  // 0: its driver never ran
+  // Looks at the heart; `stalled_after` without a beat is death.
+  bool up(Clock::time_point now);
+  std::uint32_t sleeping() const;  // epoch, odd: wants its doorbell
+
+  // 0, EAGAIN (the peer's socket is full: call_when_writable), or why not.
+  int send(const Datagram& datagram, std::span<const int> fds);
+  // `callback` runs in each round of the event loop in which send() may succeed, until nullptr.
+  void call_when_writable(std::function<void()> callback);
+
+  // Messages that found the lane full, in order.
+  std::deque<wire::MessageBytes> backlog;
+  // The sleep that was already answered with a doorbell.
+  std::uint64_t rung_generation = 0;
+  std::uint32_t rung_epoch = 0;
+  // A lane that breaks the rules is reported once for each generation.
+  std::uint64_t reported_generation = 0;
+
+ private:
+  int connect_socket();
+  void watch_socket();
+
+  std::string dir_;
+  const wire::Partition& partition_;
+  window::SectionFile file_;
+  window::QueueReader reader_;
+  Poller& poller_;
+  window::UniqueFd socket_;
+  Poller::Token watch_ = 0;  // of socket_, while writable_ is set
+  std::function<void()> writable_;
+  std::uint64_t heartbeat_ = 0;
+  Clock::time_point heartbeat_seen_{};
+};
+
+}  // namespace shunt::driver

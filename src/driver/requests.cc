@@ -1,0 +1,271 @@
+#include "driver/requests.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "driver/source_check.h"
+#include "window/address.h"
+
+namespace shunt::driver {
+namespace {
+
+constexpr int kAcceptsAtOnce = 64;
+
+wire::Reason reason_of(int error) {
+  switch (error) {
+    case ENOMEM:
+    case ENOBUFS:
+    case ETOOMANYREFS:
+    case EMFILE:
+    case ENFILE:
+      return wire::Reason::kNoMemory;
+    default:
+      return wire::Reason::kPeerDriverDown;
+  }
+}
+
+std::uint32_t number(wire::Reason reason) { return static_cast<std::uint32_t>(reason); }
+
+}  // namespace
+
+// Ids carry the generation, so that an answer to an earlier life names no request of this one.
+Requests::Requests(Core& core, window::UniqueFd listen_socket)
+    : core_(core),
+      listen_(std::move(listen_socket)),
+      next_id_((core.generation() << 32) + 1),
+      netns_cookie_(own_netns_cookie()),
+      sending_(core.peers().size()) {
+  listen_watch_ = core_.poller.add(listen_.get(), EPOLLIN, [this](auto) { on_connections(); });
+}
+
+Requests::~Requests() {
+  core_.poller.remove(listen_watch_);
+  for (auto& [id, request] : requests_) core_.poller.remove(request.watch);
+  for (auto& peer : core_.peers()) {
+    if (peer) peer->call_when_writable(nullptr);
+  }
+}
+
+void Requests::on_connections() {
+  for (int i = 0; i < kAcceptsAtOnce; ++i) {
+    window::UniqueFd program(
+        ::accept4(listen_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!program) {
+      if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return;
+      core_.poller.modify(listen_watch_, 0);  // EMFILE and the like would make the loop spin
+      listen_paused_ = true;
+      return;
+    }
+    const std::uint64_t id = next_id_++;
+    Request& request = requests_[id];
+    request.program = std::move(program);
+    request.deadline = Clock::now() + core_.options.request_limit;
+    if (requests_.size() > kRequestsMax) {
+      // Takes the request off the socket, so that its program gets the answer and not a reset.
+      std::array<std::uint8_t, wire::kMessageBytes> bytes;
+      receive_with_fds(request.program.get(), bytes);
+      answer(id, wire::MessageType::kRefused, wire::Reason::kBacklogFull);
+      continue;
+    }
+    request.watch = core_.poller.add(request.program.get(), EPOLLIN | EPOLLRDHUP,
+                                     [this, id](auto) { on_program(id); });
+  }
+}
+
+void Requests::on_program(std::uint64_t id) {
+  const auto found = requests_.find(id);
+  if (found == requests_.end()) return;
+  Request& request = found->second;
+  wire::MessageBytes bytes;
+  Received received = receive_with_fds(request.program.get(), bytes);
+  if (received.error == EAGAIN) return;
+  if (received.error != 0 || received.size == 0) {
+    if (request.state != State::kArriving) count(core_.counters().requests_cancelled);
+    forget(id);
+    return;
+  }
+  if (request.state != State::kArriving || received.cut || received.size != bytes.size() ||
+      received.fds.size() != 3) {
+    count(core_.counters().requests_bad);
+    const bool no_descriptors = received.cut && received.fds.size() < 3;
+    answer(id, wire::MessageType::kRefused,
+           no_descriptors ? wire::Reason::kNoMemory : wire::Reason::kRefused);
+    return;
+  }
+  count(core_.counters().requests);
+  const wire::Reason reason = accept_request(request, received, bytes.data());
+  if (reason != wire::Reason::kNone) {
+    answer(id, wire::MessageType::kRefused, reason);
+    return;
+  }
+  ask(id, request);
+}
+
+wire::Reason Requests::accept_request(Request& request, Received& received,
+                                      const std::uint8_t* bytes) {
+  const auto decoded = wire::decode(bytes, wire::kMessageBytes);
+  const bool sound = decoded.ok() && decoded.value().type == wire::MessageType::kConnect &&
+                     decoded.value().flags == 0 && decoded.value().destination.port != 0 &&
+                     decoded.value().area.object == wire::kObjectDescriptor &&
+                     is_bell(received.fds[2].get());
+  if (!sound) {
+    count(core_.counters().requests_bad);
+    return wire::Reason::kRefused;
+  }
+  request.connect = decoded.value();
+  request.connect.partition = core_.self.number;
+  const wire::Partition* owner = core_.table.by_address(request.connect.destination);
+  if (owner == nullptr || owner->number == core_.self.number) return wire::Reason::kNotInWindow;
+  const auto source = reserved_source(received.fds[1].get(), core_.self, netns_cookie_,
+                                      request.connect.destination);
+  if (!source) return wire::Reason::kBadSource;
+  request.connect.source = *source;
+  request.peer = core_.peer(owner->number);
+  if (!request.peer->up(Clock::now())) return wire::Reason::kPeerDriverDown;
+  request.peer_generation = request.peer->generation();
+  request.area = std::move(received.fds[0]);
+  request.bell = std::move(received.fds[2]);
+  return wire::Reason::kNone;
+}
+
+void Requests::ask(std::uint64_t id, Request& request) {
+  request.connect.id = id;
+  request.state = State::kSending;
+  Peer& peer = *request.peer;
+  std::deque<std::uint64_t>& waiting = sending_[peer.number() - 1];
+  if (waiting.empty() && ask_now(id, request)) return;
+  waiting.push_back(id);
+  if (waiting.size() == 1) peer.call_when_writable([this, &peer] { send_waiting(peer); });
+}
+
+void Requests::send_waiting(Peer& peer) {
+  std::deque<std::uint64_t>& waiting = sending_[peer.number() - 1];
+  while (!waiting.empty()) {
+    const std::uint64_t id = waiting.front();
+    const auto found = requests_.find(id);  // cancelled ones are gone
+    if (found != requests_.end() && !ask_now(id, found->second)) return;
+    waiting.pop_front();
+  }
+  peer.call_when_writable(nullptr);
+}
+
+bool Requests::ask_now(std::uint64_t id, Request& request) {
+  Peer& peer = *request.peer;
+  // The descriptors go first, so that whoever finds the CONNECT finds them too. Room is sure then:
+  // nobody else writes this lane.
+  if (!core_.lane_has_room(peer)) {
+    count(core_.counters().lane_full);
+    answer(id, wire::MessageType::kRefused, wire::Reason::kBacklogFull);
+    return true;
+  }
+  Datagram datagram;
+  datagram.kind = static_cast<std::uint32_t>(DatagramKind::kDescriptors);
+  datagram.partition = core_.self.number;
+  datagram.generation = core_.generation();
+  datagram.id = id;
+  const std::array<int, 2> fds{request.area.get(), request.bell.get()};
+  const int error = peer.send(datagram, fds);
+  if (error == EAGAIN) return false;
+  if (error != 0) {
+    answer(id, wire::MessageType::kRefused, reason_of(error));
+    return true;
+  }
+  request.area.reset();
+  request.bell.reset();
+  request.state = State::kAsked;
+  count(core_.peer_counters(peer).requests_sent);
+  core_.post(peer, request.connect);
+  return true;
+}
+
+void Requests::on_verdict(Peer& from, const wire::Message& message) {
+  if (message.type == wire::MessageType::kConnected) {
+    if (message.id >> 32 == (core_.generation() & 0xffffffff)) {
+      count(core_.peer_counters(from).connected);
+    }
+    return;
+  }
+  const auto found = requests_.find(message.id);
+  if (found == requests_.end()) return;  // cancelled, out of time, or answered before
+  const Request& request = found->second;
+  if (request.peer != &from || request.state != State::kAsked) {
+    count(core_.counters().messages_bad);
+    return;
+  }
+  if (message.type == wire::MessageType::kStatus && message.reason == 0) {
+    count(core_.peer_counters(from).requests_queued);
+    answer(message.id, wire::MessageType::kStatus, wire::Reason::kNone);
+    return;
+  }
+  const auto reason =
+      message.reason == 0 ? wire::Reason::kRefused : static_cast<wire::Reason>(message.reason);
+  answer(message.id, wire::MessageType::kRefused, reason);
+}
+
+void Requests::check(Clock::time_point now) {
+  if (std::exchange(listen_paused_, false)) core_.poller.modify(listen_watch_, EPOLLIN);
+  std::vector<std::uint64_t> late;
+  std::vector<std::uint64_t> orphaned;
+  for (const auto& [id, request] : requests_) {
+    if (request.peer != nullptr &&
+        (request.peer->generation() != request.peer_generation || !request.peer->up(now))) {
+      orphaned.push_back(id);
+    } else if (now >= request.deadline) {
+      late.push_back(id);
+    }
+  }
+  for (const auto& peer : core_.peers()) {
+    if (peer && !sending_[peer->number() - 1].empty()) send_waiting(*peer);
+  }
+  for (const std::uint64_t id : orphaned) {
+    if (requests_.contains(id)) {
+      answer(id, wire::MessageType::kRefused, wire::Reason::kPeerDriverDown);
+    }
+  }
+  for (const std::uint64_t id : late) {
+    const auto found = requests_.find(id);
+    if (found == requests_.end()) continue;
+    if (found->second.state == State::kArriving) {
+      forget(id);  // it asked for nothing
+    } else {
+      answer(id, wire::MessageType::kRefused, wire::Reason::kPeerDriverDown);
+    }
+  }
+}
+
+void Requests::refuse_all(wire::Reason reason) {
+  std::vector<std::uint64_t> ids;
+  for (const auto& [id, request] : requests_) ids.push_back(id);
+  for (const std::uint64_t id : ids) answer(id, wire::MessageType::kRefused, reason);
+}
+
+void Requests::answer(std::uint64_t id, wire::MessageType type, wire::Reason reason) {
+  const Request& request = requests_.at(id);
+  wire::Message verdict;
+  verdict.type = type;
+  verdict.reason = number(reason);
+  verdict.source = request.connect.source;
+  verdict.destination = request.connect.destination;
+  verdict.partition = request.peer != nullptr ? request.peer->number() : 0;
+  if (reason != wire::Reason::kNone) {
+    count(core_.counters().request_refused[number(reason)]);
+  }
+  spdlog::debug("request to {}: {}", window::endpoint_text(verdict.destination),
+                reason == wire::Reason::kNone ? "queued" : wire::reason_text(number(reason)));
+  const wire::MessageBytes bytes = wire::encode(verdict);
+  send_with_fds(request.program.get(), bytes, {});  // a program that is gone needs no answer
+  forget(id);
+}
+
+void Requests::forget(std::uint64_t id) {
+  const auto found = requests_.find(id);
+  if (found == requests_.end()) return;
+  core_.poller.remove(found->second.watch);
+  requests_.erase(found);
+}
+
+}  // namespace shunt::driver
