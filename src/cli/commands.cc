@@ -15,15 +15,30 @@ void print_failure(const std::string& where, const char* text) {
   fmt::print(stderr, "{}: {}\n", where, text);
 }
 
-// "shunt window create", as far as the words name subcommands.
+// The innermost subcommand that the words named.
+const CLI::App& innermost(const CLI::App& app) {
+  const CLI::App* level = &app;
+  while (!level->get_subcommands().empty()) level = level->get_subcommands().front();
+  return *level;
+}
+
+// "shunt window create"
 std::string command_name(const CLI::App& app) {
   std::string name = app.get_name();
-  const CLI::App* level = &app;
-  while (!level->get_subcommands().empty()) {
+  for (const CLI::App* level = &app; !level->get_subcommands().empty();) {
     level = level->get_subcommands().front();
     name += " " + level->get_name();
   }
   return name;
+}
+
+// What is wrong with the command line. CLI11 says "a subcommand is required" where one is mistyped.
+std::string usage_text(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<std::string> rest = innermost(app).remaining();
+  if (error.get_name() == "RequiredError" && !rest.empty() && !rest[0].starts_with('-')) {
+    return fmt::format("there is no subcommand '{}'", rest[0]);
+  }
+  return error.what();
 }
 
 // One line, whatever CLI11 says.
@@ -72,7 +87,8 @@ int run_main(const std::vector<std::string>& words) {
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
     const std::string name = command_name(app);
-    print_failure(name, fmt::format("{}; see `{} --help`", one_line(error.what()), name).c_str());
+    print_failure(
+        name, fmt::format("{}; see `{} --help`", one_line(usage_text(app, error)), name).c_str());
     return name == "shunt run" ? kStatusRunFailed : kStatusUsage;
   } catch (const Failure& failure) {
     print_failure(command_name(app), failure.what());

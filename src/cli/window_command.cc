@@ -50,8 +50,7 @@ void add_create(CLI::App* parent) {
                   "A partition and its IP addresses; repeat it for each partition")
       ->type_name("NAME=ADDRESS[,ADDRESS...]")
       ->required()
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      ->allow_extra_args(false);
   const CLI::Option* size =
       app->add_option("--size", options->size,
                       "Bytes of all sections together, e.g. 8m; default 1 MiB each")
@@ -77,8 +76,8 @@ void add_show(CLI::App* parent) {
 }
 
 void add_destroy(CLI::App* parent) {
-  CLI::App* app = parent->add_subcommand(
-      "destroy", "Remove a window. Refused while a driver runs in it; connections live on.");
+  CLI::App* app =
+      parent->add_subcommand("destroy", "Remove a window; refused while a driver runs in it.");
   const auto options = std::make_shared<DirOptions>();
   add_dir(app, &options->dir);
   app->footer("Example:\n  shunt window destroy /run/shunt");
