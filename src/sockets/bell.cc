@@ -57,6 +57,8 @@ void drain(int fd, Connection* c) {
     take_connected(fd, c);
     if (c->peer.load(kRelaxed) == nullptr) return;
   }
+  // Before reading: an epoch announced from here on may be rung for after our read.
+  c->bell_state.maybe_rung.store(false, std::memory_order_seq_cst);
   std::uint8_t rings[256];
   for (;;) {
     const long n = sys::recv(fd, rings, sizeof rings, MSG_DONTWAIT);
@@ -64,7 +66,6 @@ void drain(int fd, Connection* c) {
     if (n == 0 || (n < 0 && n != -EAGAIN && n != -EINTR)) note_if_gone(fd, c);
     break;
   }
-  c->bell_state.maybe_rung = false;
 }
 
 }  // namespace
@@ -83,11 +84,10 @@ bool enter_sleep(int fd, const Socket* socket, bool force) {
   if (lookup(fd) != socket) return false;
   if (force) c->bell_state.sleepers.store(0, kRelaxed);
   if (c->bell_state.sleepers.load(kRelaxed) == 0 &&
-      (c->bell_state.maybe_rung || c->peer.load(kRelaxed) == nullptr)) {
+      (c->bell_state.maybe_rung.load(kRelaxed) || c->peer.load(kRelaxed) == nullptr)) {
     drain(fd, c);
   }
   c->bell_state.sleepers.fetch_add(1, std::memory_order_seq_cst);
-  c->bell_state.maybe_rung = true;
   count_sleep();
   return true;
 }
@@ -98,7 +98,10 @@ void leave_sleep(Connection* c) {
   if (sleepers > 0) c->bell_state.sleepers.store(sleepers - 1, kRelaxed);
 }
 
-void arm_read(Connection* c) { c->read_end().begin_wait(); }
+void arm_read(Connection* c) {
+  c->bell_state.maybe_rung.store(true, std::memory_order_seq_cst);
+  c->read_end().begin_wait();
+}
 
 void disarm_read(Connection* c) {
   if (c->bell_state.sleepers.load(std::memory_order_seq_cst) == 0 &&
@@ -107,7 +110,10 @@ void disarm_read(Connection* c) {
   }
 }
 
-void arm_write(Connection* c) { c->write_end().begin_wait(); }
+void arm_write(Connection* c) {
+  c->bell_state.maybe_rung.store(true, std::memory_order_seq_cst);
+  c->write_end().begin_wait();
+}
 
 void disarm_write(Connection* c) {
   if (c->bell_state.sleepers.load(std::memory_order_seq_cst) == 0 &&

@@ -62,9 +62,10 @@ void reset(Connection* c) {
   c->reader = {};
   c->bytes_received.store(0, std::memory_order_relaxed);
   c->bell_state.sleepers.store(0, std::memory_order_relaxed);
-  c->bell_state.maybe_rung = false;
+  c->bell_state.maybe_rung.store(false, std::memory_order_relaxed);
   c->read_armed_epolls.store(0, std::memory_order_relaxed);
   c->write_armed_epolls.store(0, std::memory_order_relaxed);
+  c->space_lacks.store(0, std::memory_order_relaxed);
   c->own = nullptr;
   c->peer.store(nullptr, std::memory_order_relaxed);
   c->state = {};
@@ -82,6 +83,7 @@ void reset(Connection* c) {
 }  // namespace
 
 Connection* allocate_connection() {
+  SignalsBlocked blocked;
   Hold hold(pool_lock);
   if (free_pages == nullptr && !add_chunk()) return nullptr;
   FreePage* page = free_pages;
@@ -109,6 +111,7 @@ void free_connection(Connection* connection) {
     connection->rx.release();
     connection->tx.release();
   }
+  SignalsBlocked blocked;
   Hold hold(pool_lock);
   auto* free_page = static_cast<FreePage*>(page);
   free_page->next = free_pages;
@@ -117,7 +120,10 @@ void free_connection(Connection* connection) {
 
 void connections_before_fork() { ++fork_generation; }
 
-void connections_after_fork() { free_pages = nullptr; }
+void connections_after_fork() {
+  pool_lock.reset_after_fork();
+  free_pages = nullptr;
+}
 
 layout::Area* make_area(std::uint32_t* generation, int* fd) {
   const int memory = sys::memfd_create("shunt-area", MFD_CLOEXEC | MFD_ALLOW_SEALING);

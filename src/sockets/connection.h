@@ -38,7 +38,7 @@ struct StoredOption {
 // Who sleeps on the bell, so that nobody swallows the ring that another needs.
 struct BellState {
   std::atomic<std::uint32_t> sleepers;  // in a level-triggered wait on the bell, either direction
-  bool maybe_rung;                      // an epoch was announced since the bell was last drained
+  std::atomic<bool> maybe_rung;         // an epoch was announced since the bell was last drained
 };
 
 struct Connection {
@@ -54,6 +54,7 @@ struct Connection {
   BellState bell_state;
   std::atomic<std::uint32_t> read_armed_epolls;   // epoll sets that rely on recv_waiting being odd
   std::atomic<std::uint32_t> write_armed_epolls;
+  std::atomic<std::uint32_t> space_lacks;         // how often a send found no room
 
   alignas(64) layout::Area* own;
   std::atomic<const layout::Area*> peer;  // null until CONNECTED came

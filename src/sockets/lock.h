@@ -36,6 +36,8 @@ class Lock {
   void release() {
     if ((word_.exchange(0, std::memory_order_release) & kWaiters) != 0) wake();
   }
+  // In the child of a fork, for locks in private memory: whoever held it does not exist here.
+  void reset_after_fork() { word_.store(0, std::memory_order_relaxed); }
   bool held_by_me() const {
     return (word_.load(std::memory_order_relaxed) & ~kWaiters) == thread_id();
   }

@@ -223,6 +223,7 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
       if (n > 0) vain = {};
       if (deferred.size > 0) flush_deferred(fd, s);
       if (done == size) break;
+      c->space_lacks.fetch_add(1, kRelaxed);
       result = -EAGAIN;
     }
     if (c->nonblocking.load(kRelaxed) || dont_wait) break;

@@ -28,6 +28,7 @@ std::atomic<Socket*>* entries() {
 }
 
 Socket* allocate() {
+  SignalsBlocked blocked;
   Hold hold(pool_lock);
   if (free_sockets == nullptr) {
     void* memory = sys::mmap(nullptr, sizeof(Socket) * kSocketsInChunk, PROT_READ | PROT_WRITE,
@@ -46,6 +47,7 @@ Socket* allocate() {
 }
 
 void release(Socket* socket) {
+  SignalsBlocked blocked;
   destroy(socket);
   socket->kind.store(Kind::kFree, std::memory_order_release);
   Hold hold(pool_lock);
@@ -119,6 +121,11 @@ void pin(Socket* socket) { socket->refs.fetch_add(1, std::memory_order_acq_rel);
 
 void unpin(Socket* socket) {
   if (socket->refs.fetch_sub(1, std::memory_order_acq_rel) == 1) release(socket);
+}
+
+void sockets_after_fork() {
+  pool_lock.reset_after_fork();
+  for_each([](int, Socket* s, void*) { s->lock.reset_after_fork(); }, nullptr, 0, table_limit());
 }
 
 void for_each(void (*visit)(int, Socket*, void*), void* context, int first, int last) {

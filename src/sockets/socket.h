@@ -89,7 +89,9 @@ void unpin(Socket* socket);
 // Calls `visit(fd, socket, context)` for every entry; used around fork and for closing ranges.
 void for_each(void (*visit)(int, Socket*, void*), void* context, int first, int last);
 
-// Called with the last reference gone; defined where sockets are torn down.
+// Called with the last reference gone: gives back everything the socket holds (teardown.cc).
 void destroy(Socket* socket);
+// In the child of a fork: locks of threads that do not exist here.
+void sockets_after_fork();
 
 }  // namespace shunt::sockets

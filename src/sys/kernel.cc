@@ -3,11 +3,21 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
+#include <climits>
 #include <cstring>
 
 namespace shunt::sys {
 namespace {
 constexpr int kMaxFds = 4;
+std::atomic<int> lowest{INT_MAX};
+
+void note_high(int fd) {
+  int seen = lowest.load(std::memory_order_relaxed);
+  while (fd < seen && !lowest.compare_exchange_weak(seen, fd, std::memory_order_relaxed)) {
+  }
+}
+
 constexpr long kHighFloor = 8192;  // higher would make the kernel grow the descriptor table for us
 }  // namespace
 
@@ -63,9 +73,11 @@ int move_high(int fd) {
   raw(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, arg(&limit));
   const long floor = std::min<long>(static_cast<long>(limit.rlim_cur / 2), kHighFloor);
   const int high = fcntl(fd, F_DUPFD_CLOEXEC, floor);
-  if (high < 0) return fd;
-  close(fd);
-  return high;
+  if (high >= 0) close(fd);
+  note_high(high >= 0 ? high : fd);
+  return high >= 0 ? high : fd;
 }
+
+int lowest_high() { return lowest.load(std::memory_order_relaxed); }
 
 }  // namespace shunt::sys

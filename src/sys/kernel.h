@@ -166,5 +166,7 @@ long recv_fds(int socket, void* data, std::size_t size, int* fds, int fd_capacit
 // A process-wide descriptor limit friendly place: moves `fd` to a high number, close-on-exec.
 // Returns the new number, or the old one if none is free there; `fd` is consumed.
 int move_high(int fd);
+// The lowest number move_high() ever gave; INT_MAX: none. No descriptor below is the provider's own.
+int lowest_high();
 
 }  // namespace shunt::sys

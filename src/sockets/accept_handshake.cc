@@ -1,0 +1,174 @@
+#include "sockets/accept_handshake.h"
+
+#include <cerrno>
+
+#include "sockets/config.h"
+#include "sockets/establish.h"
+#include "sockets/options.h"
+#include "sys/kernel.h"
+#include "wire/message.h"
+#include "wire/rendezvous_name.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+namespace shunt::sockets {
+namespace {
+
+struct Request {
+  wire::Message message;
+  int fds[2] = {-1, -1};  // area; reserving socket, or the bell when via the driver
+  bool via_driver = false;
+
+  void close_all() {
+    for (int& fd : fds) {
+      if (fd >= 0) sys::close(fd);
+      fd = -1;
+    }
+  }
+};
+
+// -EAGAIN: nothing yet. -EPROTO: not a CONNECT, or the other side is gone.
+long receive_request(int bell, Request* r) {
+  wire::MessageBytes bytes;
+  int count = 0;
+  const long n = sys::recv_fds(bell, bytes.data(), bytes.size(), r->fds, 2, &count, MSG_DONTWAIT);
+  if (n == -EAGAIN || n == -EINTR) return -EAGAIN;
+  if (n != static_cast<long>(bytes.size()) || count != 2) return -EPROTO;
+  const Result<wire::Message> m = wire::decode(bytes.data(), bytes.size());
+  if (!m.ok() || m.value().type != wire::MessageType::kConnect) return -EPROTO;
+  r->message = m.value();
+  r->via_driver = (m.value().flags & wire::kViaDriver) != 0;
+  return 0;
+}
+
+bool from_driver(int bell) {
+  if (partition_table() == nullptr) return false;
+  ucred cred{};
+  socklen_t length = sizeof cred;
+  if (sys::getsockopt(bell, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0) return false;
+  return cred.uid == 0 || cred.uid == window_owner_uid();
+}
+
+std::uint64_t netns_cookie(int fd) {
+  std::uint64_t cookie = 0;
+  socklen_t length = sizeof cookie;
+  return sys::getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) == 0 ? cookie : 0;
+}
+
+// The source address as this namespace's kernel vouches for it.
+bool vouched_source(int reservation, int listener_fd, const wire::Endpoint& destination,
+                    wire::Endpoint* source) {
+  int protocol = 0;
+  socklen_t length = sizeof protocol;
+  if (sys::getsockopt(reservation, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) != 0 ||
+      (protocol != IPPROTO_TCP && protocol != 262 /* MPTCP */)) {
+    return false;
+  }
+  if (netns_cookie(reservation) != netns_cookie(listener_fd)) return false;
+  sockaddr_storage address{};
+  length = sizeof address;
+  if (sys::getsockname(reservation, &address, &length) != 0) return false;
+  const auto bound = wire::from_sockaddr(reinterpret_cast<sockaddr*>(&address), length);
+  if (!bound.ok() || bound.value().port == 0) return false;
+  *source = bound.value();
+  if (!source->is_any()) return source->family == destination.family;
+  source->family = destination.family;
+  source->address = destination.address;
+  if (destination.family == AF_INET && destination.is_loopback()) source->address = {127, 0, 0, 1};
+  return true;
+}
+
+bool check(Request* r, int bell, const Socket* listener) {
+  const Listener* l = listener->listener;
+  const wire::Message& m = r->message;
+  if (!wire::rendezvous_matches(l->local, l->dual_stack, m.destination)) return false;
+  if (m.area.object != wire::kObjectDescriptor) return false;
+  if (r->via_driver) return from_driver(bell);
+  wire::Endpoint source;
+  if (!vouched_source(r->fds[1], l->rendezvous, m.destination, &source)) return false;
+  r->message.source = source;
+  return true;
+}
+
+bool answer_driver(int rendezvous, wire::MessageType type) {
+  wire::Message m;
+  m.type = type;
+  if (type == wire::MessageType::kRefused) {
+    m.reason = static_cast<std::uint32_t>(wire::Reason::kRefused);
+  }
+  const wire::MessageBytes bytes = wire::encode(m);
+  return sys::send(rendezvous, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
+}
+
+// Maps both areas, tells the other side, and gives the bell its descriptor.
+long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int flags,
+              bool relocate) {
+  int bell = *bell_slot;
+  Parts parts;
+  if (!make_parts(&parts)) return -ENOMEM;
+  Connection* c = parts.connection;
+  const layout::Area* peer = map_area(r->fds[0], r->message.area.offset, r->message.area.length,
+                                      r->message.generation);
+  c->reader.generation = r->message.generation;
+  c->peer.store(peer, std::memory_order_release);
+  c->local = r->message.destination;
+  c->remote = r->message.source;
+  c->nonblocking.store((flags & SOCK_NONBLOCK) != 0, std::memory_order_relaxed);
+
+  wire::Message m;
+  m.type = wire::MessageType::kConnected;
+  m.generation = parts.generation;
+  m.area = own_location();
+  const wire::MessageBytes bytes = wire::encode(m);
+  const int to = r->via_driver ? r->fds[1] : bell;
+  if (peer == nullptr || sys::send_fds(to, bytes.data(), bytes.size(), &parts.area_fd, 1,
+                                       MSG_DONTWAIT) != static_cast<long>(bytes.size())) {
+    discard(&parts);
+    return -EPROTO;
+  }
+  if (r->via_driver) {
+    answer_driver(bell, wire::MessageType::kConnected);
+    // The bell takes the number that accept() gave out, the lowest free one.
+    sys::dup3(r->fds[1], bell, O_CLOEXEC);
+  }
+  if (relocate) {
+    const int low = sys::fcntl(bell, F_DUPFD_CLOEXEC, 0);
+    if (low >= 0) {
+      sys::close(bell);
+      *bell_slot = bell = low;
+    }
+  }
+  sys::fcntl(bell, F_SETFL, (flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0);
+  sys::fcntl(bell, F_SETFD, (flags & SOCK_CLOEXEC) != 0 ? FD_CLOEXEC : 0);
+  inherit_options(c, listener_fd, listener->family);
+  Socket* s = enter(bell, Kind::kTcp, listener->family);
+  if (s == nullptr) {
+    discard(&parts);
+    return -EMFILE;
+  }
+  sys::close(parts.area_fd);
+  install(s, c, r->via_driver ? partition_name_of(c->remote) : nullptr);
+  return bell;
+}
+
+}  // namespace
+
+long finish_handshake(int bell, int listener_fd, Socket* listener, int flags, bool relocate) {
+  Request r;
+  long result = receive_request(bell, &r);
+  if (result == -EAGAIN) return -EAGAIN;
+  if (result == 0 && !check(&r, bell, listener)) result = -EPROTO;
+  if (result == 0) {
+    result = complete(&r, &bell, listener_fd, listener, flags, relocate);
+  }
+  if (result < 0) {
+    if (r.via_driver) answer_driver(bell, wire::MessageType::kRefused);
+    sys::close(bell);
+  }
+  r.close_all();
+  return result;
+}
+
+}  // namespace shunt::sockets

@@ -1,0 +1,263 @@
+#include "sockets/descriptors.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "sockets/bell.h"
+#include "sockets/epoll_internal.h"
+#include "sockets/establish.h"
+#include "sockets/listener.h"
+#include "sockets/options.h"
+#include "sockets/status.h"
+#include "sockets/stream.h"
+#include "sys/kernel.h"
+
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_UNSHARE 2
+#define CLOSE_RANGE_CLOEXEC 4
+#endif
+
+namespace shunt::sockets {
+namespace {
+
+int process_id = 0;
+constexpr unsigned kInternalBelow = 20'000;  // move_high() stays near its floor
+
+struct OwnSearch {
+  int fd;
+  bool found;
+};
+
+// With a connection, no ring or drain may be under way on `fd` while its number changes hands.
+struct Quiet {
+  explicit Quiet(Socket* s)
+      : c(s != nullptr && s->kind.load(std::memory_order_acquire) == Kind::kConnection
+              ? s->connection
+              : nullptr) {
+    if (c == nullptr) return;
+    tx = c->tx.acquire();
+    rx = c->rx.acquire();
+    bell = c->bell.acquire();
+  }
+  ~Quiet() {
+    if (c == nullptr) return;
+    if (bell) c->bell.release();
+    if (rx) c->rx.release();
+    if (tx) c->tx.release();
+  }
+  Quiet(const Quiet&) = delete;
+  Quiet& operator=(const Quiet&) = delete;
+  Connection* c;
+  bool tx = false;
+  bool rx = false;
+  bool bell = false;
+};
+
+void announce_if_last(int fd, Socket* s) {
+  if (s->kind.load(std::memory_order_acquire) != Kind::kConnection) return;
+  if (s->refs.load(std::memory_order_acquire) == 1) announce_close(fd, s);
+}
+
+// Of the descriptors of one socket, the lowest: to visit each socket once.
+bool is_first(int fd, const Socket* s) {
+  return s->refs.load(std::memory_order_relaxed) == 1 || next_descriptor(s, 0, -1) == fd;
+}
+
+}  // namespace
+
+bool in_vfork_child() { return process_id != 0 && sys::getpid() != process_id; }
+
+void remember_process() { process_id = sys::getpid(); }
+
+bool is_internal(int fd) {
+  if (fd < sys::lowest_high()) return false;  // spare the search for common numbers
+  if (is_status_fd(fd)) return true;
+  OwnSearch search{fd, false};
+  for_each(
+      [](int, Socket* s, void* context) {
+        auto* own = static_cast<OwnSearch*>(context);
+        const Listener* l = s->listener;
+        if (s->reservation == own->fd || (s->epoll != nullptr && s->epoll->kick == own->fd) ||
+            (l != nullptr && (l->rendezvous == own->fd || l->waiter == own->fd))) {
+          own->found = true;
+        }
+        for (int i = 0; l != nullptr && i < l->pending_count; ++i) {
+          if (l->pending[i] == own->fd) own->found = true;
+        }
+      },
+      &search, 0, table_limit());
+  return search.found;
+}
+
+Socket* begin_forget(int fd) {
+  if (lookup(fd) == nullptr || in_vfork_child()) return nullptr;
+  Socket* s = lookup(fd);
+  Quiet quiet(s);
+  s = take_out(fd);
+  if (s != nullptr) announce_if_last(fd, s);
+  return s;
+}
+
+void finish_forget(Socket* s) {
+  if (s != nullptr) drop_reference(s);
+}
+
+long close_descriptor(int fd) {
+  if (lookup(fd) == nullptr) {
+    if (is_internal(fd) && !in_vfork_child()) return -EBADF;
+    return kPassOn;
+  }
+  if (in_vfork_child()) return kPassOn;
+  Socket* s = lookup(fd);
+  if (s == nullptr) return kPassOn;
+  pin(s);
+  Socket* taken = nullptr;
+  long r = 0;
+  {
+    Quiet quiet(s);
+    taken = take_out(fd);
+    if (taken == s && s->refs.load(std::memory_order_acquire) == 2 &&
+        s->kind.load(std::memory_order_acquire) == Kind::kConnection) {
+      announce_close(fd, s);
+    }
+    r = sys::close(fd);
+  }
+  if (taken != nullptr) drop_reference(taken);
+  unpin(s);
+  return r;
+}
+
+long duplicate(int fd) {
+  Socket* s = lookup(fd);
+  if (s == nullptr || in_vfork_child()) return kPassOn;
+  const int r = sys::dup(fd);
+  if (r >= 0) enter_again(r, s);
+  return r;
+}
+
+long duplicate_from(int fd, int lowest, bool close_on_exec) {
+  Socket* s = lookup(fd);
+  if (s == nullptr || in_vfork_child()) return kPassOn;
+  const int r = sys::fcntl(fd, close_on_exec ? F_DUPFD_CLOEXEC : F_DUPFD, lowest);
+  if (r >= 0) enter_again(r, s);
+  return r;
+}
+
+long duplicate_to(int from, int to, int flags) {
+  if (in_vfork_child()) return kPassOn;
+  Socket* source = lookup(from);
+  Socket* target = lookup(to);
+  if (source == nullptr && target == nullptr) {
+    return is_internal(to) ? -EBUSY : kPassOn;
+  }
+  if (from == to) return -EINVAL;
+  if (target != nullptr) pin(target);
+  Socket* taken = nullptr;
+  long r = 0;
+  {
+    Quiet quiet(target);
+    if (target != nullptr && sys::fcntl(from, F_GETFD) >= 0 &&
+        target->refs.load(std::memory_order_acquire) == 2 &&
+        target->kind.load(std::memory_order_acquire) == Kind::kConnection) {
+      announce_close(to, target);
+    }
+    r = sys::dup3(from, to, flags);
+    if (r >= 0) taken = take_out(to);
+    if (r >= 0 && source != nullptr) enter_again(to, source);
+  }
+  if (taken != nullptr) drop_reference(taken);
+  if (target != nullptr) unpin(target);
+  return r;
+}
+
+long close_descriptors(unsigned first, unsigned last, int flags) {
+  if (in_vfork_child() || (flags & CLOSE_RANGE_CLOEXEC) != 0 || first > last) return kPassOn;
+  if ((flags & CLOSE_RANGE_UNSHARE) != 0) {
+    const long r = sys::raw(SYS_unshare, 0x400 /* CLONE_FILES */);
+    if (r < 0) return r;
+  }
+  // Ours one by one; the gaps between them, and between the provider's own descriptors, in ranges.
+  const int end = std::max(table_limit(), 0);
+  unsigned from = first;
+  for (unsigned fd = first; fd <= last && fd < static_cast<unsigned>(1 << 20); ++fd) {
+    const bool ours = static_cast<int>(fd) < end && lookup(static_cast<int>(fd)) != nullptr;
+    if (!ours && !is_internal(static_cast<int>(fd))) {
+      if (static_cast<int>(fd) >= end && fd > kInternalBelow) break;
+      continue;
+    }
+    if (fd > from) sys::raw(SYS_close_range, from, fd - 1, 0);
+    if (ours) close_descriptor(static_cast<int>(fd));
+    from = fd + 1;
+  }
+  return from <= last ? sys::raw(SYS_close_range, from, last, 0) : 0;
+}
+
+void set_nonblocking(int fd, Socket* s, bool on) {
+  const Kind kind = s->kind.load(std::memory_order_acquire);
+  if (kind == Kind::kListener) {
+    Hold hold(s->lock);
+    if (s->listener != nullptr) s->listener->program_nonblocking = on;
+    return;
+  }
+  const int flags = sys::fcntl(fd, F_GETFL);
+  sys::fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+  if (kind == Kind::kConnection) s->connection->nonblocking.store(on, std::memory_order_relaxed);
+}
+
+long control_descriptor(int fd, Socket* s, int command, long argument) {
+  const Kind kind = s->kind.load(std::memory_order_acquire);
+  if (command == F_DUPFD || command == F_DUPFD_CLOEXEC) {
+    return duplicate_from(fd, static_cast<int>(argument), command == F_DUPFD_CLOEXEC);
+  }
+  if (kind != Kind::kConnection && kind != Kind::kListener) return kPassOn;
+  if (command == F_GETFL && kind == Kind::kListener) {
+    const int flags = sys::fcntl(fd, F_GETFL);
+    Hold hold(s->lock);
+    if (flags < 0 || s->listener == nullptr) return flags;
+    return s->listener->program_nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK;
+  }
+  if (command == F_SETFL) {
+    const bool on = (argument & O_NONBLOCK) != 0;
+    const bool listener = kind == Kind::kListener;
+    const int r = sys::fcntl(fd, F_SETFL, listener ? argument | O_NONBLOCK : argument);
+    if (r >= 0) set_nonblocking(fd, s, on);
+    return r;
+  }
+  return kPassOn;
+}
+
+void before_fork() {
+  connections_before_fork();
+  for_each(
+      [](int fd, Socket* s, void*) {
+        if (s->kind.load(std::memory_order_acquire) != Kind::kConnection) return;
+        Connection* c = s->connection;
+        // The second area, if it has come: after the fork only one of us would receive it.
+        if (c->peer.load(std::memory_order_relaxed) == nullptr) look_at_bell(fd, s);
+        if (is_first(fd, s)) c->holders.fetch_add(1, std::memory_order_relaxed);
+      },
+      nullptr, 0, table_limit());
+}
+
+void after_fork_in_child() {
+  forget_thread_id();
+  remember_process();
+  sockets_after_fork();
+  connections_after_fork();
+  epolls_after_fork();
+  status_after_fork();
+  for_each(
+      [](int fd, Socket* s, void*) {
+        if (!is_first(fd, s)) return;
+        s->status = nullptr;
+        const Kind kind = s->kind.load(std::memory_order_acquire);
+        if (kind == Kind::kConnection) {
+          install(s, s->connection, partition_name_of(s->connection->remote));
+        } else if (kind == Kind::kKernelTcp) {
+          install_kernel(fd, s, s->reason, s->detail);
+        }
+      },
+      nullptr, 0, table_limit());
+}
+
+}  // namespace shunt::sockets

@@ -1,0 +1,86 @@
+#include "sockets/driver_request.h"
+
+#include <cerrno>
+
+#include "sockets/config.h"
+#include "sys/kernel.h"
+#include "wire/partition_table.h"
+
+namespace shunt::sockets {
+namespace {
+
+// How long a driver may take. A non-blocking caller has an event loop to go back to; with --require
+// there is no other way to wait for, so patience costs nothing.
+constexpr std::int64_t kBlockingNs = 3'000'000'000;
+constexpr std::int64_t kNonblockingNs = 250'000'000;
+constexpr std::int64_t kRequiredNs = 10'000'000'000;
+
+int connect_to_driver() {
+  const Result<sockaddr_un> address = wire::window_socket(
+      config_window(), own_partition()->name(), wire::kDriverSuffix);
+  if (!address.ok()) return -1;
+  const int fd = sys::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -1;
+  if (sys::connect(fd, &address.value(), sizeof(sockaddr_un)) != 0) {
+    sys::close(fd);
+    return -1;
+  }
+  return fd;
+}
+
+// The driver's verdict: kNone when the request is in the listener's backlog.
+wire::Reason await_verdict(int driver, std::int64_t deadline) {
+  for (;;) {
+    const std::int64_t left = deadline - sys::monotonic_ns();
+    if (left <= 0) return wire::Reason::kDriverDown;
+    const timespec timeout{left / 1'000'000'000, left % 1'000'000'000};
+    pollfd p{driver, POLLIN, 0};
+    const int r = sys::ppoll(&p, 1, &timeout, nullptr);
+    if (r == -EINTR) continue;
+    if (r <= 0) return wire::Reason::kDriverDown;
+    wire::MessageBytes bytes;
+    const long n = sys::recv(driver, bytes.data(), bytes.size(), 0);
+    if (n == -EINTR) continue;
+    if (n <= 0) return wire::Reason::kDriverDown;
+    const Result<wire::Message> m = wire::decode(bytes.data(), static_cast<std::size_t>(n));
+    if (!m.ok()) return wire::Reason::kVersion;
+    if (m.value().type == wire::MessageType::kStatus) return wire::Reason::kNone;
+    const auto reason = static_cast<wire::Reason>(m.value().reason);
+    return reason == wire::Reason::kNone ? wire::Reason::kRefused : reason;
+  }
+}
+
+}  // namespace
+
+int request_from_driver(const wire::Message& connect, int area_fd, int reservation_fd,
+                        bool nonblocking, wire::Reason* reason) {
+  const std::int64_t patience = require_shared_memory() ? kRequiredNs
+                                : nonblocking           ? kNonblockingNs
+                                                        : kBlockingNs;
+  const std::int64_t deadline = sys::monotonic_ns() + patience;
+  *reason = wire::Reason::kDriverDown;
+  const int driver = connect_to_driver();
+  if (driver < 0) return -1;
+  int bell[2];
+  *reason = wire::Reason::kNoMemory;
+  if (sys::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, bell) != 0) {
+    sys::close(driver);
+    return -1;
+  }
+  const wire::MessageBytes bytes = wire::encode(connect);
+  const int fds[3] = {area_fd, reservation_fd, bell[1]};
+  *reason = wire::Reason::kDriverDown;
+  if (sys::send_fds(driver, bytes.data(), bytes.size(), fds, 3, 0) ==
+      static_cast<long>(bytes.size())) {
+    sys::close(bell[1]);
+    *reason = await_verdict(driver, deadline);
+  } else {
+    sys::close(bell[1]);
+  }
+  sys::close(driver);
+  if (*reason == wire::Reason::kNone) return bell[0];
+  sys::close(bell[0]);
+  return -1;
+}
+
+}  // namespace shunt::sockets

@@ -1,0 +1,65 @@
+// Data of epoll.h, shared by epoll_control.cc and epoll_wait.cc.
+#pragma once
+
+#include "sockets/epoll.h"
+
+namespace shunt::sockets {
+
+enum class Watched : std::uint8_t {
+  kPlain,       // the kernel knows it under the program's data
+  kConnection,  // the kernel watches its bell under our cookie
+  kEpoll,       // a nested epoll instance, under the program's data
+};
+
+struct EpollEntry {
+  EpollSet* set;
+  Socket* socket;
+  int fd;                       // under which it was registered
+  std::uint32_t events;         // as the program asked, flags included; 0 while one-shot is spent
+  epoll_data_t data;
+  std::uint32_t index;          // in the cookie
+  Watched watched;
+  bool hot;
+  bool armed_read;
+  bool armed_write;
+  bool fresh;                   // just added or modified: report what holds, whatever was reported
+  std::uint32_t idle_looks;     // looks in a row without an event
+  std::uint32_t seen_lacks;     // Connection::space_lacks at the last report; the edge of EPOLLOUT
+  std::uint64_t reported_head;  // the peer's head at the last report; the edge of EPOLLIN
+  std::uint32_t reported_end;   // HUP, RDHUP, ERR at the last report
+  EpollEntry* next_hot;         // circular
+  EpollEntry* previous_hot;
+  EpollEntry* next_of_socket;
+  EpollEntry* next_of_set;
+  EpollEntry* next_free;
+};
+
+struct EpollSet {
+  Lock lock;
+  int epfd;
+  std::atomic<std::uint32_t> special;   // entries that are not kPlain
+  std::atomic<std::uint32_t> sleepers;  // threads in the kernel's wait
+  int kick;                             // eventfd that wakes them; 0 until needed
+  EpollEntry* entries;
+  EpollEntry* hot;
+  std::uint64_t last_kernel_look;       // ticks
+  SpinBudget spin;
+};
+
+inline constexpr std::uint32_t kKickIndex = 0xffffff;
+std::uint64_t cookie_of(std::uint32_t index);
+// The entry that a kernel event is about; nullptr: the event is the program's own. *kick: it is the
+// set's own wake-up.
+EpollEntry* entry_of(std::uint64_t cookie, EpollSet* set, bool* kick);
+
+// With the set's lock held.
+void make_hot(EpollEntry* entry);
+void make_cold(EpollEntry* entry);  // off the hot list, without arming
+// Arms for what the entry waits for and looks again; true: there is an event after all, and the
+// entry is not armed.
+bool arm(EpollEntry* entry);
+void disarm(EpollEntry* entry);
+// Events to report now, 0: none. `take`: they are reported, so the edge that justifies them is used.
+std::uint32_t due_events(EpollEntry* entry, bool take);
+
+}  // namespace shunt::sockets

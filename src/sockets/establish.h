@@ -1,0 +1,36 @@
+// Making a connection out of a bell and two areas: what connecting and accepting share.
+//
+// Thread safety: the caller holds the Socket's lock or is the only owner of the pieces.
+#pragma once
+
+#include "layout/status_page.h"
+#include "sockets/connection.h"
+#include "sockets/socket.h"
+#include "wire/message.h"
+
+namespace shunt::sockets {
+
+// A connection under construction; whatever is not taken over is given back by discard().
+struct Parts {
+  Connection* connection = nullptr;
+  int area_fd = -1;           // of the own area, to send along
+  std::uint32_t generation = 0;
+};
+
+// Connection page and own area. False: no memory or descriptors.
+bool make_parts(Parts* parts);
+void discard(Parts* parts);
+
+// The message fields that describe the own area.
+wire::Location own_location();
+
+// Turns `socket` into a shunted connection and shows it on the status page.
+void install(Socket* socket, Connection* connection, const char* peer_partition);
+
+// The partition that owns `endpoint`'s address, unless it is the own one; null: none.
+const char* partition_name_of(const wire::Endpoint& endpoint);
+
+// Kernel TCP it is: counts and shows why. For a socket that is connected by the kernel already.
+void install_kernel(int fd, Socket* socket, wire::Reason reason, const char* detail);
+
+}  // namespace shunt::sockets

@@ -1,0 +1,33 @@
+// Listening and accepting: one socket for the program, two kinds of clients.
+//
+// listen() keeps the kernel's TCP listener, so ordinary TCP clients work as before, and waits beside
+// it for rendezvous. Both, and bells whose CONNECT has not come yet, sit in one hidden epoll instance
+// (`Listener::waiter`); poll, select and epoll of the program watch that one.
+//
+// While it has a rendezvous, the kernel's listener is non-blocking (an accept must never sleep on one
+// kind of client while the other waits); F_GETFL and F_SETFL show and set what the program means.
+// Thread safety: any thread. Results: >= 0 or -errno.
+#pragma once
+
+#include <sys/socket.h>
+
+#include "sockets/socket.h"
+
+namespace shunt::sockets {
+
+// After the kernel's listen(fd) succeeded. Without a rendezvous (name taken, SO_REUSEPORT, ...) the
+// listener serves ordinary clients and the reason is shown.
+void listening(int fd, Socket* socket, int backlog);
+
+// For Kind::kListener: the new descriptor or -errno. `flags`: SOCK_NONBLOCK, SOCK_CLOEXEC.
+long accept_socket(int fd, Socket* socket, sockaddr* address, socklen_t* length, int flags);
+
+// The descriptor that stands for the listener in a kernel wait.
+int waiting_descriptor(int fd, const Socket* socket);
+
+void close_listener(Socket* socket);
+
+// Accepted by the kernel on a listener without a rendezvous: counts it.
+void accepted_by_kernel(int fd, std::uint16_t family, wire::Reason reason);
+
+}  // namespace shunt::sockets

@@ -1,0 +1,27 @@
+// The end of a Socket: everything it holds is given back.
+#include "sockets/epoll.h"
+#include "sockets/listener.h"
+#include "sockets/socket.h"
+#include "sockets/status.h"
+#include "sys/kernel.h"
+
+namespace shunt::sockets {
+
+void destroy(Socket* s) {
+  drop_registrations(s);
+  retire(s);
+  close_listener(s);
+  destroy_epoll_set(s);
+  if (Connection* c = s->connection) {
+    c->tx.acquire();
+    c->rx.acquire();
+    s->connection = nullptr;
+    unmap_area(c->own);
+    unmap_area(c->peer.load(std::memory_order_relaxed));
+    free_connection(c);
+  }
+  if (s->reservation >= 0) sys::close(s->reservation);
+  s->reservation = -1;
+}
+
+}  // namespace shunt::sockets
