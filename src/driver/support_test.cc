@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <chrono>
 #include <filesystem>
 #include <thread>
@@ -74,7 +75,7 @@ bool eventually(const std::function<bool()>& condition) {
   const auto limit = std::chrono::steady_clock::now() + std::chrono::milliseconds(kPatienceMs);
   while (!condition()) {
     if (std::chrono::steady_clock::now() > limit) return false;
-    std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::microseconds(200));
   }
   return true;
 }
@@ -177,7 +178,9 @@ wire::Message FakeProgram::request(const wire::Endpoint& destination) const {
 
 void FakeProgram::send(const wire::Message& message) {
   const std::array<int, 3> fds{area.get(), reserved.get(), far_bell.get()};
-  EXPECT_EQ(0, send_with_fds(socket.get(), wire::encode(message), fds));
+  const int error = send_with_fds(socket.get(), wire::encode(message), fds);
+  // EPIPE: the driver has refused already; the verdict is still there to read.
+  EXPECT_TRUE(error == 0 || error == EPIPE) << error;
   far_bell.reset();
 }
 
