@@ -1,0 +1,1 @@
+"""What the system tests share: stages (where an exchange runs), processes, status, leak counts."""

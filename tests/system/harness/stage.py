@@ -1,0 +1,136 @@
+"""Stages: where the two sides of an exchange run, and what carries it.
+
+native  both sides in one network namespace, kernel TCP over loopback
+local   the same under `shunt run --require`: one partition, no daemon
+window  the server in partition b, the client in partition a: two network namespaces joined by a
+        veth pair, one shuntd each, a fresh window, both sides under `shunt run --require`
+
+native and local use a private network namespace too, where the privilege allows it, so that ports and
+abstract names meet nobody else's.
+"""
+import os
+import subprocess
+
+from . import run_id, settings
+from .process import Process
+
+ADDRESS = {"a": "10.77.0.1", "b": "10.77.0.2"}
+PARTITION = {"client": "a", "server": "b"}
+
+
+def ip(*words):
+    subprocess.run(["ip", *words], check=True)
+
+
+def have_namespaces():
+    """Whether this user may make network namespaces (and mount, which `ip netns` does)."""
+    probe = run_id.PREFIX + "probe"
+    if subprocess.run(["ip", "netns", "add", probe], stderr=subprocess.DEVNULL).returncode != 0:
+        return False
+    ip("netns", "delete", probe)
+    return True
+
+
+class Stage:
+    """Use as a context manager. Processes started here end with it."""
+
+    def __init__(self, mode, notify=None):
+        self.mode = mode
+        self.notify = notify
+        self.host = ADDRESS["b"] if mode == "window" else "127.0.0.1"
+        self.shunted = mode != "native"
+        self.window = None
+        self.drivers = {}
+        self._processes = []
+        self._namespaces = {}
+
+    def __enter__(self):
+        try:
+            if self.mode == "window":
+                self._make_partitions()
+            elif have_namespaces():
+                self._make_namespace("one")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, *unused):
+        for process in reversed(self._processes):
+            process.end()
+        self._processes.clear()
+        try:
+            if self.window is not None and os.path.isdir(self.window):
+                self.shunt("window", "destroy", self.window)
+        finally:
+            for name in self._namespaces.values():
+                subprocess.run(["ip", "netns", "delete", name], check=False)
+            self._namespaces.clear()
+
+    def start(self, side, argv, provider=True, require=True, **options):
+        """Starts a program on "server" or "client"; under Shunt unless told otherwise."""
+        prefix = []
+        if self.shunted and provider:
+            prefix = [settings.binary("shunt"), "run"]
+            if self.mode == "window":
+                prefix += ["--window", self.window, "--partition", PARTITION[side]]
+            prefix += ["--require"] * require + ["--"]
+        name = options.pop("name", os.path.basename(argv[0]))
+        return self._start(self._enter(side) + prefix + argv, name, options)
+
+    def start_driver(self, partition):
+        argv = [settings.binary("shuntd"), "--window", self.window, "--partition", partition,
+                "--ready-fd", "1"]
+        if self.notify:
+            argv += ["--notify", self.notify]
+        inside = ["ip", "netns", "exec", self._namespaces[partition]]
+        driver = self._start(inside + argv, f"shuntd-{partition}", {})
+        driver.line_with("ready", 20)
+        self.drivers[partition] = driver
+        return driver
+
+    def shunt(self, *words):
+        """Runs the command line tool and returns its output."""
+        done = subprocess.run([settings.binary("shunt"), *words], check=False, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+        if done.returncode != 0:
+            raise RuntimeError(f"shunt {' '.join(words)}: status {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+    def abstract_names(self):
+        """The abstract AF_UNIX names `@shunt...` in the stage's namespaces."""
+        names = []
+        for namespace in self._namespaces.values():
+            table = subprocess.run(["ip", "netns", "exec", namespace, "cat", "/proc/net/unix"],
+                                   check=True, text=True, stdout=subprocess.PIPE).stdout
+            names += [w for line in table.splitlines() for w in line.split() if w.startswith("@shunt")]
+        return names
+
+    def _start(self, argv, name, options):
+        process = Process(argv, name, **options)
+        self._processes.append(process)
+        return process
+
+    def _enter(self, side):
+        namespace = self._namespaces.get(PARTITION[side] if self.mode == "window" else "one")
+        return ["ip", "netns", "exec", namespace] if namespace else []
+
+    def _make_namespace(self, name):
+        full = run_id.PREFIX + name
+        ip("netns", "add", full)
+        self._namespaces[name] = full
+        ip("-n", full, "link", "set", "lo", "up")
+
+    def _make_partitions(self):
+        for name in ADDRESS:
+            self._make_namespace(name)
+        a, b = (self._namespaces[n] for n in ("a", "b"))
+        ip("-n", a, "link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", b)
+        for name, address in ADDRESS.items():
+            ip("-n", self._namespaces[name], "address", "add", address + "/24", "dev", "veth0")
+            ip("-n", self._namespaces[name], "link", "set", "veth0", "up")
+        self.window = os.path.join(run_id.directory(), "window")
+        self.shunt("window", "create", self.window,
+                   *(f"--partition={name}={address}" for name, address in ADDRESS.items()))
+        for name in ADDRESS:
+            self.start_driver(name)
