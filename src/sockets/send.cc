@@ -142,6 +142,25 @@ bool write_over(const Connection* c) {
          c->gone_noticed.load(kRelaxed);
 }
 
+std::size_t total_size(const iovec* parts, std::size_t count) {
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < count; ++i) size += parts[i].iov_len;
+  return size;
+}
+
+}  // namespace
+
+bool writer_has_room(Connection* c) {
+  if (c->poisoned.load(kRelaxed)) return false;
+  ring::Writer writer = c->write_end();
+  if (writer.writable()) return true;
+  if (writer.refresh() != ring::Status::kOk) {
+    reset_untrusted(c);
+    return false;
+  }
+  return writer.writable();
+}
+
 long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
   Connection* c = s->connection;
   const std::uint64_t tail = c->writer.tail;
@@ -172,25 +191,6 @@ long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
   if (result == 0) vain.another();
   look_at_bell(fd, s);
   return result;
-}
-
-std::size_t total_size(const iovec* parts, std::size_t count) {
-  std::size_t size = 0;
-  for (std::size_t i = 0; i < count; ++i) size += parts[i].iov_len;
-  return size;
-}
-
-}  // namespace
-
-bool writer_has_room(Connection* c) {
-  if (c->poisoned.load(kRelaxed)) return false;
-  ring::Writer writer = c->write_end();
-  if (writer.writable()) return true;
-  if (writer.refresh() != ring::Status::kOk) {
-    reset_untrusted(c);
-    return false;
-  }
-  return writer.writable();
 }
 
 long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int flags) {

@@ -30,5 +30,8 @@ void refresh_reader(Connection* connection);
 std::uint64_t readable_bytes(Connection* connection);
 // Room for the writer, refreshed; with tx held.
 bool writer_has_room(Connection* connection);
+// Spins, then sleeps until there may be room, or nothing to wait for any more; results as of
+// sleep_on_bell. No lock held, the socket pinned.
+long wait_writable(int fd, Socket* socket, std::int64_t deadline_ns, VainWakes& vain);
 
 }  // namespace shunt::sockets
