@@ -1,7 +1,10 @@
 // Two drivers as processes, a program at one and a listener at the other, in both notify modes.
 #include "driver/driver.h"
 
+#include <net/if.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -9,6 +12,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstring>
 #include <deque>
 #include <filesystem>
 #include <thread>
@@ -230,6 +234,39 @@ TEST_P(EachMode, BothDirectionsAtOnce) {
     EXPECT_EQ(kQueued, from_a.verdict().value().reason);
     EXPECT_EQ(kQueued, from_b.verdict().value().reason);
   }
+}
+
+bool bring_loopback_up() {
+  const window::UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq request{};
+  std::strcpy(request.ifr_name, "lo");
+  request.ifr_flags = IFF_UP | IFF_RUNNING;
+  return ::ioctl(socket.get(), SIOCSIFFLAGS, &request) == 0;
+}
+
+// Partition b lives in a network namespace of its own: its driver and listener are started by a
+// thread that moved there.
+TEST_P(EachMode, PartitionsInTwoNetworkNamespaces) {
+  const auto a = start("a");
+  std::unique_ptr<DriverProcess> b;
+  std::unique_ptr<FakeListener> listener;
+  std::thread elsewhere([&] {
+    if (::unshare(CLONE_NEWNET) != 0 || !bring_loopback_up()) return;
+    b = start("b");
+    listener = std::make_unique<FakeListener>();
+  });
+  elsewhere.join();
+  if (!listener) GTEST_SKIP() << "may not make a network namespace here";
+  FakeProgram program(dir);
+  ASSERT_EQ(kQueued, program.ask(listener->address));
+  FakeListener::Arrived arrived = listener->accept();
+  EXPECT_EQ(endpoint(kAddressA, port_of(program.reserved.get())), arrived.connect.source);
+  ASSERT_EQ(5, ::write(program.bell.get(), "hello", 5));
+  EXPECT_EQ("hello", read_bytes(arrived.fds.at(1).get(), 5));
+  // The same name in a's namespace is somebody else's.
+  EXPECT_EQ(number(Reason::kPeerDriverDown), FakeProgram(dir).ask(endpoint(kAddressC, 80)));
+  const window::UniqueFd here = listen_at_rendezvous(endpoint(kAddressB, 9), 8);
+  EXPECT_EQ(number(Reason::kNoListener), FakeProgram(dir).ask(endpoint(kAddressB, 9)));
 }
 
 // With a heartbeat each second, a wake-up that only the heartbeat brings would show in the time.
