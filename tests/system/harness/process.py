@@ -52,6 +52,7 @@ class Process:
             for f in files:
                 f.close()
         self.pid = self._popen.pid
+        run_id.note_group(self.pid)
         if self._popen.stdout is not None:
             os.set_blocking(self._popen.stdout.fileno(), False)
 

@@ -1,8 +1,9 @@
 """The names of one run, and the certainty that nothing of it stays behind.
 
 Everything a run makes carries its id: network namespaces `shunt-t-ID-*`, the directory
-`shunt-t-ID-*`, and SHUNT_TEST_RUN=ID in the environment of every process. A janitor outside the
-run's process tree waits for its end, however it comes, and removes what is left.
+`shunt-t-ID-*`, and SHUNT_TEST_RUN=ID in the environment of every process. Programs that overwrite
+their environment are known by their process group. A janitor outside the run's process tree waits
+for its end, however it comes, and removes what is left.
 """
 import os
 import shutil
@@ -16,6 +17,8 @@ PREFIX = f"shunt-t-{ID}-"
 ENVIRONMENT_MARK = f"SHUNT_TEST_RUN={ID}".encode()
 
 _directory = None
+_groups = set()
+_janitor = None
 
 
 def directory():
@@ -27,19 +30,31 @@ def directory():
     return _directory
 
 
+def note_group(leader):
+    """A started program leads its own process group: remember it, and tell the janitor."""
+    _groups.add(leader)
+    if _janitor is not None:
+        os.write(_janitor, f"{leader}\n".encode())
+
+
+def _is_ours(pid):
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as f:
+            state, _, group = f.read().rpartition(b")")[2].split()[:3]
+        if state == b"Z":
+            return False
+        if int(group) in _groups:
+            return True
+        with open(f"/proc/{pid}/environ", "rb") as f:
+            return ENVIRONMENT_MARK in f.read().split(b"\0")
+    except OSError:
+        return False
+
+
 def processes():
-    """Process ids of this run's programs, found by their environment."""
-    found = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) == os.getpid():
-            continue
-        try:
-            with open(f"/proc/{name}/environ", "rb") as f:
-                if ENVIRONMENT_MARK in f.read().split(b"\0"):
-                    found.append(int(name))
-        except OSError:
-            pass
-    return found
+    """Process ids of this run's programs, wherever they have got to."""
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in pids if pid != os.getpid() and _is_ours(pid)]
 
 
 def namespaces():
@@ -72,12 +87,13 @@ def remove_everything():
 
 def start_janitor():
     """Forks twice, so that killing the run's process tree does not reach the janitor."""
+    global _janitor
     alive_read, alive_write = os.pipe()
     child = os.fork()
     if child:
         os.close(alive_read)
         os.waitpid(child, 0)
-        os.set_inheritable(alive_write, False)
+        _janitor = alive_write
         return
     os.setsid()
     if os.fork():
@@ -86,8 +102,9 @@ def start_janitor():
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    os.read(alive_read, 1)  # returns when the run is gone
     try:
+        with open(alive_read, encoding="ascii") as groups:  # ends when the run is gone
+            _groups.update(int(line) for line in groups)
         remove_everything()
     finally:
         os._exit(0)
