@@ -38,6 +38,10 @@ def exchange_cli(stage):
     with stage.start("client", cli, stdin=script) as one:
         answers = one.rest()
         one.succeed()
+    with stage.start("client", cli + ["CLIENT", "INFO"]) as info:
+        fields = dict(word.split("=", 1) for word in info.rest().decode().split())
+    assert fields["addr"].startswith(stage.client_host + ":"), "the server sees a wrong source address"
+    assert fields["laddr"] == f"{stage.host}:{PORT}", fields
     big = os.path.join(run_id.directory(), "big")
     with open(big, "wb") as f:
         f.write(random.Random(SEED).randbytes(1 << 20))
@@ -51,7 +55,7 @@ def exchange_cli(stage):
         loader.succeed()
     assert b"errors: 0, replies: 20000" in loaded, loaded
     status.check_carried(stage, server, sent=len(answers) + (1 << 20),
-                         received=os.path.getsize(script) + (1 << 20), connections=4)
+                         received=os.path.getsize(script) + (1 << 20), connections=5)
     finish(server)
     return answers
 

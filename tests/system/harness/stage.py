@@ -38,6 +38,7 @@ class Stage:
         self.mode = mode
         self.notify = notify
         self.host = ADDRESS["b"] if mode == "window" else "127.0.0.1"
+        self.client_host = ADDRESS["a"] if mode == "window" else "127.0.0.1"
         self.shunted = mode != "native"
         self.window = None
         self.drivers = {}
