@@ -265,8 +265,10 @@ TEST_P(EachMode, PartitionsInTwoNetworkNamespaces) {
   EXPECT_EQ("hello", read_bytes(arrived.fds.at(1).get(), 5));
   // The same name in a's namespace is somebody else's.
   EXPECT_EQ(number(Reason::kPeerDriverDown), FakeProgram(dir).ask(endpoint(kAddressC, 80)));
-  const window::UniqueFd here = listen_at_rendezvous(endpoint(kAddressB, 9), 8);
-  EXPECT_EQ(number(Reason::kNoListener), FakeProgram(dir).ask(endpoint(kAddressB, 9)));
+  const FakeListener here;
+  if (here.address != listener->address) {  // the kernel chose both ports
+    EXPECT_EQ(number(Reason::kNoListener), FakeProgram(dir).ask(here.address));
+  }
 }
 
 // With a heartbeat each second, a wake-up that only the heartbeat brings would show in the time.
