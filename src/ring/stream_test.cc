@@ -18,8 +18,10 @@ using layout::kStreamBytes;
 
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 constexpr std::uint64_t kTotal = 24ull << 20;
+constexpr int kTurns = 2000;
 #else
 constexpr std::uint64_t kTotal = 96ull << 20;
+constexpr int kTurns = 20000;
 #endif
 
 class Stream : public testing::TestWithParam<std::tuple<std::uint64_t, std::uint64_t>> {};
@@ -217,7 +219,7 @@ TEST_F(StreamLimit, WritableAgreesWithAppend) {
     Pair p(limit);
     Writer w = p.writer_a();
     Reader r = p.reader_b();
-    for (int i = 0; i < 20000; ++i) {
+    for (int i = 0; i < kTurns; ++i) {
       ASSERT_EQ(w.refresh(), Status::kOk);
       const bool writable = w.writable();
       const std::size_t sent =

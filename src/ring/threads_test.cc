@@ -22,6 +22,9 @@ namespace {
 #if defined(__SANITIZE_THREAD__)
 constexpr std::uint64_t kTotal = 3 << 20;
 constexpr int kRoundTrips = 2000;
+#elif defined(__SANITIZE_ADDRESS__)
+constexpr std::uint64_t kTotal = 8 << 20;
+constexpr int kRoundTrips = 20000;
 #else
 constexpr std::uint64_t kTotal = 32 << 20;
 constexpr int kRoundTrips = 20000;
