@@ -82,7 +82,8 @@ std::optional<std::string> loader_of(const File& file, const Elf64_Ehdr& header)
     if (part.p_type != PT_INTERP || part.p_filesz > kMaxLoaderPath) continue;
     std::string loader(part.p_filesz, '\0');
     if (!file.read_at(part.p_offset, loader.data(), loader.size())) return std::nullopt;
-    return std::string(loader.c_str());  // up to the NUL
+    loader.resize(std::strlen(loader.c_str()));
+    return loader;
   }
   return std::nullopt;
 }

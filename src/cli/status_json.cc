@@ -157,8 +157,8 @@ json status_json(const StatusReport& report) {
   return out;
 }
 
-std::string dump(const json& value) {
-  return value.dump(2, ' ', false, json::error_handler_t::replace) + '\n';
+std::string dump(const json& json) {
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
 }
 
 }  // namespace shunt::cli

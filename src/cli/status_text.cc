@@ -21,7 +21,7 @@ std::string reason(const SocketStatus& socket) {
 }
 
 std::string driver_text(const window::PartitionStatus& partition) {
-  const std::string state = window::condition_text(partition.driver);
+  std::string state = window::condition_text(partition.driver);
   switch (partition.driver) {
     case window::DriverCondition::kUp:
       return fmt::format("{} (pid {}, {})", state, partition.pid, partition.notify);
