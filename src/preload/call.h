@@ -1,0 +1,60 @@
+// The boundary: results with negative errno inside, -1 and errno outside.
+//
+// errno is written only when a call fails. Exported functions are C functions of libc's names; they
+// contain no logic beyond choosing between the provider and libc.
+#pragma once
+
+#include <errno.h>
+
+#include "sockets/options.h"
+#include "sockets/socket.h"
+#include "sockets/status.h"
+#include "sockets/stream.h"
+
+#define SHUNT_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace shunt::preload {
+
+template <typename R = int>
+R finish(long result) {
+  if (result >= 0) return static_cast<R>(result);
+  errno = static_cast<int>(-result);
+  return static_cast<R>(-1);
+}
+
+inline sockets::Socket* of_kind(int fd, sockets::Kind kind) {
+  sockets::Socket* s = sockets::lookup(fd);
+  return s != nullptr && s->kind.load(std::memory_order_acquire) == kind ? s : nullptr;
+}
+
+// Calls `operation` on the shunted connection behind `fd`; again if the descriptor changed hands
+// just then. kPassOn: there is none.
+template <typename Operation>
+long on_connection(int fd, Operation operation) {
+  for (;;) {
+    sockets::Socket* s = of_kind(fd, sockets::Kind::kConnection);
+    if (s == nullptr) return sockets::kPassOn;
+    const long r = operation(s);
+    if (r != sockets::kNotOurs) return r;
+  }
+}
+
+// Bytes moved by libc on a connection that stayed on kernel TCP.
+inline ssize_t counted_in(int fd, ssize_t n) {
+  if (n > 0) {
+    if (sockets::Socket* s = of_kind(fd, sockets::Kind::kKernelTcp)) {
+      sockets::add_received(s->status, static_cast<std::uint64_t>(n));
+    }
+  }
+  return n;
+}
+inline ssize_t counted_out(int fd, ssize_t n) {
+  if (n > 0) {
+    if (sockets::Socket* s = of_kind(fd, sockets::Kind::kKernelTcp)) {
+      sockets::add_sent(s->status, static_cast<std::uint64_t>(n));
+    }
+  }
+  return n;
+}
+
+}  // namespace shunt::preload

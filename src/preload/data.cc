@@ -1,0 +1,239 @@
+// Moving bytes.
+#include <string.h>
+
+#include "preload/call.h"
+#include "preload/libc.h"
+#include "sockets/transfer.h"
+#include "sys/kernel.h"
+
+extern "C" void __chk_fail() __attribute__((noreturn));
+
+namespace shunt::preload {
+namespace {
+
+using sockets::Kind;
+using sockets::kPassOn;
+using sockets::Socket;
+
+long receive(int fd, void* data, size_t size, int flags) {
+  return on_connection(fd, [&](Socket* s) {
+    const iovec part{data, size};
+    return sockets::receive_stream(fd, s, &part, 1, flags);
+  });
+}
+
+// TCP raises SIGPIPE together with EPIPE; the signal is delivered before the call returns.
+long with_sigpipe(long r, int flags) {
+  if (r == -EPIPE && (flags & MSG_NOSIGNAL) == 0) {
+    sys::tgkill(sys::getpid(), sys::gettid(), SIGPIPE);
+  }
+  return r;
+}
+
+long transmit(int fd, const iovec* parts, size_t count, int flags) {
+  const long r = on_connection(
+      fd, [&](Socket* s) { return sockets::send_stream(fd, s, parts, count, flags); });
+  return with_sigpipe(r, flags);
+}
+
+long transmit(int fd, const void* data, size_t size, int flags) {
+  const iovec part{const_cast<void*>(data), size};
+  return transmit(fd, &part, 1, flags);
+}
+
+bool bad_count(int count) { return count < 0 || count > 1024; }
+
+long receive_message(int fd, msghdr* m, int flags) {
+  const long r = on_connection(fd, [&](Socket* s) {
+    return sockets::receive_stream(fd, s, m->msg_iov, m->msg_iovlen, flags);
+  });
+  if (r >= 0) {
+    m->msg_namelen = 0;
+    m->msg_controllen = 0;
+    m->msg_flags = 0;
+  }
+  return r;
+}
+
+void note_fast_open(int fd, int flags) {
+  if ((flags & MSG_FASTOPEN) == 0) return;
+  if (Socket* s = of_kind(fd, Kind::kTcp)) {
+    s->reason = wire::Reason::kUnsupportedCall;
+    s->detail = "MSG_FASTOPEN";
+  }
+}
+
+}  // namespace
+}  // namespace shunt::preload
+
+using namespace shunt;           // NOLINT(google-build-using-namespace): exported C functions below
+using namespace shunt::preload;  // NOLINT(google-build-using-namespace)
+
+SHUNT_EXPORT ssize_t read(int fd, void* data, size_t size) {
+  const long r = receive(fd, data, size, 0);
+  return r == kPassOn ? counted_in(fd, libc().read(fd, data, size)) : finish<ssize_t>(r);
+}
+SHUNT_EXPORT ssize_t __read(int fd, void* data, size_t size) { return read(fd, data, size); }
+SHUNT_EXPORT ssize_t __read_chk(int fd, void* data, size_t size, size_t room) {
+  if (size > room) __chk_fail();
+  return read(fd, data, size);
+}
+
+SHUNT_EXPORT ssize_t recv(int fd, void* data, size_t size, int flags) {
+  const long r = receive(fd, data, size, flags);
+  return r == kPassOn ? counted_in(fd, libc().recv(fd, data, size, flags)) : finish<ssize_t>(r);
+}
+SHUNT_EXPORT ssize_t __recv_chk(int fd, void* data, size_t size, size_t room, int flags) {
+  if (size > room) __chk_fail();
+  return recv(fd, data, size, flags);
+}
+
+SHUNT_EXPORT ssize_t recvfrom(int fd, void* data, size_t size, int flags, sockaddr* address,
+                              socklen_t* length) {
+  const long r = receive(fd, data, size, flags);
+  if (r == kPassOn) {
+    return counted_in(fd, libc().recvfrom(fd, data, size, flags, address, length));
+  }
+  if (r >= 0 && address != nullptr && length != nullptr) *length = 0;
+  return finish<ssize_t>(r);
+}
+SHUNT_EXPORT ssize_t __recvfrom_chk(int fd, void* data, size_t size, size_t room, int flags,
+                                    sockaddr* address, socklen_t* length) {
+  if (size > room) __chk_fail();
+  return recvfrom(fd, data, size, flags, address, length);
+}
+
+SHUNT_EXPORT ssize_t readv(int fd, const iovec* parts, int count) {
+  if (of_kind(fd, Kind::kConnection) != nullptr && bad_count(count)) return finish<ssize_t>(-EINVAL);
+  const long r = on_connection(fd, [&](Socket* s) {
+    return sockets::receive_stream(fd, s, parts, static_cast<size_t>(count), 0);
+  });
+  return r == kPassOn ? counted_in(fd, libc().readv(fd, parts, count)) : finish<ssize_t>(r);
+}
+
+SHUNT_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
+  const long r = receive_message(fd, message, flags);
+  return r == kPassOn ? counted_in(fd, libc().recvmsg(fd, message, flags)) : finish<ssize_t>(r);
+}
+
+SHUNT_EXPORT int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags,
+                          struct timespec* timeout) {
+  if (of_kind(fd, Kind::kConnection) == nullptr) {
+    return libc().recvmmsg(fd, messages, count, flags, timeout);
+  }
+  const std::int64_t begin = timeout != nullptr ? sys::monotonic_ns() : 0;
+  unsigned done = 0;
+  long r = 0;
+  for (; done < count; ++done) {
+    int each = flags & ~MSG_WAITFORONE;
+    if (done > 0 && (flags & MSG_WAITFORONE) != 0) each |= MSG_DONTWAIT;
+    r = receive_message(fd, &messages[done].msg_hdr, each);
+    if (r < 0) break;
+    messages[done].msg_len = static_cast<unsigned>(r);
+    // As in the kernel, the time is looked at after each message only.
+    if (timeout != nullptr && sys::monotonic_ns() - begin >=
+                                  timeout->tv_sec * std::int64_t{1'000'000'000} + timeout->tv_nsec) {
+      ++done;
+      break;
+    }
+  }
+  return done > 0 ? static_cast<int>(done) : finish(r == kPassOn ? -EBADF : r);
+}
+
+SHUNT_EXPORT ssize_t preadv2(int fd, const iovec* parts, int count, off_t offset, int flags) {
+  if (of_kind(fd, Kind::kConnection) == nullptr || offset != -1) {
+    return libc().preadv2(fd, parts, count, offset, flags);
+  }
+  if (flags != 0) return finish<ssize_t>(-EOPNOTSUPP);
+  return readv(fd, parts, count);
+}
+SHUNT_EXPORT ssize_t preadv64v2(int fd, const iovec* parts, int count, off_t offset, int flags) {
+  return preadv2(fd, parts, count, offset, flags);
+}
+
+SHUNT_EXPORT ssize_t write(int fd, const void* data, size_t size) {
+  const long r = transmit(fd, data, size, 0);
+  return r == kPassOn ? counted_out(fd, libc().write(fd, data, size)) : finish<ssize_t>(r);
+}
+SHUNT_EXPORT ssize_t __write(int fd, const void* data, size_t size) { return write(fd, data, size); }
+
+SHUNT_EXPORT ssize_t send(int fd, const void* data, size_t size, int flags) {
+  note_fast_open(fd, flags);
+  const long r = transmit(fd, data, size, flags);
+  return r == kPassOn ? counted_out(fd, libc().send(fd, data, size, flags)) : finish<ssize_t>(r);
+}
+SHUNT_EXPORT ssize_t __send(int fd, const void* data, size_t size, int flags) {
+  return send(fd, data, size, flags);
+}
+
+SHUNT_EXPORT ssize_t sendto(int fd, const void* data, size_t size, int flags,
+                            const sockaddr* address, socklen_t length) {
+  note_fast_open(fd, flags);
+  const long r = transmit(fd, data, size, flags);  // TCP ignores the address once connected
+  return r == kPassOn ? counted_out(fd, libc().sendto(fd, data, size, flags, address, length))
+                      : finish<ssize_t>(r);
+}
+
+SHUNT_EXPORT ssize_t writev(int fd, const iovec* parts, int count) {
+  if (of_kind(fd, Kind::kConnection) != nullptr && bad_count(count)) return finish<ssize_t>(-EINVAL);
+  const long r = transmit(fd, parts, static_cast<size_t>(count), 0);
+  return r == kPassOn ? counted_out(fd, libc().writev(fd, parts, count)) : finish<ssize_t>(r);
+}
+
+SHUNT_EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
+  note_fast_open(fd, flags);
+  const long r = transmit(fd, message->msg_iov, message->msg_iovlen, flags);
+  return r == kPassOn ? counted_out(fd, libc().sendmsg(fd, message, flags)) : finish<ssize_t>(r);
+}
+
+SHUNT_EXPORT int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
+  if (of_kind(fd, Kind::kConnection) == nullptr) {
+    return libc().sendmmsg(fd, messages, count, flags);
+  }
+  unsigned done = 0;
+  long r = 0;
+  for (; done < count; ++done) {
+    const msghdr& m = messages[done].msg_hdr;
+    r = transmit(fd, m.msg_iov, m.msg_iovlen, flags);
+    if (r < 0) break;
+    messages[done].msg_len = static_cast<unsigned>(r);
+  }
+  return done > 0 ? static_cast<int>(done) : finish(r == kPassOn ? -EBADF : r);
+}
+SHUNT_EXPORT int __sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
+  return sendmmsg(fd, messages, count, flags);
+}
+
+SHUNT_EXPORT ssize_t pwritev2(int fd, const iovec* parts, int count, off_t offset, int flags) {
+  if (of_kind(fd, Kind::kConnection) == nullptr || offset != -1) {
+    return libc().pwritev2(fd, parts, count, offset, flags);
+  }
+  if (flags != 0) return finish<ssize_t>(-EOPNOTSUPP);
+  return writev(fd, parts, count);
+}
+SHUNT_EXPORT ssize_t pwritev64v2(int fd, const iovec* parts, int count, off_t offset, int flags) {
+  return pwritev2(fd, parts, count, offset, flags);
+}
+
+SHUNT_EXPORT ssize_t sendfile(int out, int in, off_t* offset, size_t count) noexcept {
+  if (of_kind(in, Kind::kConnection) != nullptr) return finish<ssize_t>(-EINVAL);  // as TCP: no mmap
+  const long r = on_connection(
+      out, [&](Socket* s) { return sockets::sendfile_stream(out, s, in, offset, count); });
+  return r == kPassOn ? counted_out(out, libc().sendfile(out, in, offset, count))
+                      : finish<ssize_t>(with_sigpipe(r, 0));
+}
+SHUNT_EXPORT ssize_t sendfile64(int out, int in, off_t* offset, size_t count) noexcept {
+  return sendfile(out, in, offset, count);
+}
+
+SHUNT_EXPORT ssize_t splice(int in, off_t* in_offset, int out, off_t* out_offset, size_t count,
+                            unsigned flags) {
+  Socket* from = of_kind(in, Kind::kConnection);
+  Socket* to = of_kind(out, Kind::kConnection);
+  if (from == nullptr && to == nullptr) {
+    return counted_in(in, counted_out(out, libc().splice(in, in_offset, out, out_offset, count,
+                                                         flags)));
+  }
+  const long r = sockets::splice_stream(in, from, in_offset, out, to, out_offset, count, flags);
+  return finish<ssize_t>(with_sigpipe(r, 0));
+}

@@ -1,0 +1,158 @@
+// Making, naming, connecting and asking about sockets.
+#include <netinet/in.h>
+#include <string.h>
+
+#include <algorithm>
+
+#include "preload/call.h"
+#include "preload/libc.h"
+#include "sockets/connect.h"
+#include "sockets/listener.h"
+#include "sys/kernel.h"
+
+namespace shunt::preload {
+namespace {
+
+using sockets::Kind;
+using sockets::Socket;
+
+constexpr int kMptcp = 262;  // what some runtimes listen with by default
+
+bool is_tcp(int domain, int type, int protocol) {
+  return (domain == AF_INET || domain == AF_INET6) &&
+         (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) == SOCK_STREAM &&
+         (protocol == 0 || protocol == IPPROTO_TCP || protocol == kMptcp);
+}
+
+int give_name(const wire::Endpoint& endpoint, std::uint16_t family, sockaddr* address,
+              socklen_t* length) {
+  if (address == nullptr || length == nullptr) return finish(-EFAULT);
+  if (static_cast<int>(*length) < 0) return finish(-EINVAL);
+  sockaddr_storage storage;
+  const socklen_t size = wire::to_sockaddr(endpoint, family, &storage);
+  memcpy(address, &storage, std::min(*length, size));
+  *length = size;
+  return 0;
+}
+
+int connect_any(int fd, const sockaddr* address, socklen_t length) {
+  Socket* s = sockets::lookup(fd);
+  if (s == nullptr) return libc().connect(fd, address, length);
+  const Kind kind = s->kind.load(std::memory_order_acquire);
+  if (kind != Kind::kTcp && kind != Kind::kConnection) return libc().connect(fd, address, length);
+  const long r = sockets::connect_socket(fd, s, address, length);
+  if (r != sockets::kUseKernel) return finish(r);
+  const int result = libc().connect(fd, address, length);
+  if (result == 0 || errno == EINPROGRESS) {
+    const int saved = errno;
+    sockets::connected_by_kernel(fd, s);
+    errno = saved;
+  }
+  return result;
+}
+
+int accept_any(int fd, sockaddr* address, socklen_t* length, int flags, bool four) {
+  if (Socket* s = of_kind(fd, Kind::kListener)) {
+    return finish(sockets::accept_socket(fd, s, address, length, flags));
+  }
+  const int r = four ? libc().accept4(fd, address, length, flags)
+                     : libc().accept(fd, address, length);
+  if (r >= 0) {
+    // A listener without a rendezvous: its connections are shown with the listener's reason.
+    if (Socket* s = of_kind(fd, Kind::kTcp)) {
+      sockets::accepted_by_kernel(r, s->family, wire::Reason::kOrdinaryPeer);
+    }
+  }
+  return r;
+}
+
+}  // namespace
+}  // namespace shunt::preload
+
+using namespace shunt;           // NOLINT(google-build-using-namespace): exported C functions below
+using namespace shunt::preload;  // NOLINT(google-build-using-namespace)
+
+SHUNT_EXPORT int socket(int domain, int type, int protocol) noexcept {
+  const int fd = libc().socket(domain, type, protocol);
+  if (fd >= 0 && is_tcp(domain, type, protocol)) {
+    sockets::enter(fd, sockets::Kind::kTcp, static_cast<std::uint16_t>(domain));
+  }
+  return fd;
+}
+
+SHUNT_EXPORT int listen(int fd, int backlog) noexcept {
+  if (of_kind(fd, sockets::Kind::kConnection) != nullptr) return finish(-EINVAL);
+  const int r = libc().listen(fd, backlog);
+  if (r == 0) {
+    if (sockets::Socket* s = of_kind(fd, sockets::Kind::kTcp)) sockets::listening(fd, s, backlog);
+  }
+  return r;
+}
+
+SHUNT_EXPORT int bind(int fd, const sockaddr* address, socklen_t length) noexcept {
+  if (of_kind(fd, sockets::Kind::kConnection) != nullptr) return finish(-EINVAL);
+  return libc().bind(fd, address, length);
+}
+
+SHUNT_EXPORT int accept(int fd, sockaddr* address, socklen_t* length) {
+  return accept_any(fd, address, length, 0, false);
+}
+
+SHUNT_EXPORT int accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
+  return accept_any(fd, address, length, flags, true);
+}
+
+SHUNT_EXPORT int connect(int fd, const sockaddr* address, socklen_t length) {
+  return connect_any(fd, address, length);
+}
+
+SHUNT_EXPORT int __connect(int fd, const sockaddr* address, socklen_t length) {
+  return connect_any(fd, address, length);
+}
+
+SHUNT_EXPORT int shutdown(int fd, int how) noexcept {
+  const long r = on_connection(
+      fd, [&](sockets::Socket* s) { return sockets::shutdown_stream(fd, s, how); });
+  return r == sockets::kPassOn ? libc().shutdown(fd, how) : finish(r);
+}
+
+SHUNT_EXPORT int getsockname(int fd, sockaddr* address, socklen_t* length) noexcept {
+  if (sockets::Socket* s = of_kind(fd, sockets::Kind::kConnection)) {
+    return give_name(s->connection->local, s->family, address, length);
+  }
+  return libc().getsockname(fd, address, length);
+}
+
+SHUNT_EXPORT int getpeername(int fd, sockaddr* address, socklen_t* length) noexcept {
+  if (sockets::Socket* s = of_kind(fd, sockets::Kind::kConnection)) {
+    if (s->connection->state.dead) return finish(-ENOTCONN);
+    return give_name(s->connection->remote, s->family, address, length);
+  }
+  return libc().getpeername(fd, address, length);
+}
+
+SHUNT_EXPORT int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept {
+  if (sockets::Socket* s = of_kind(fd, sockets::Kind::kConnection)) {
+    return finish(sockets::get_connection_option(fd, s, level, name, value, length));
+  }
+  return libc().getsockopt(fd, level, name, value, length);
+}
+
+SHUNT_EXPORT int setsockopt(int fd, int level, int name, const void* value,
+                            socklen_t length) noexcept {
+  if (sockets::Socket* s = of_kind(fd, sockets::Kind::kConnection)) {
+    return finish(sockets::set_connection_option(fd, s, level, name, value, length));
+  }
+  const int r = libc().setsockopt(fd, level, name, value, length);
+  if (r == 0) {
+    if (sockets::Socket* s = of_kind(fd, sockets::Kind::kTcp)) {
+      const char* forbidden =
+          sockets::option_forbids_shared_memory(level, name, value, length);
+      if (forbidden != nullptr) {
+        s->reason = wire::Reason::kUnsupportedOption;
+        s->detail = forbidden;
+      }
+    }
+  }
+  return r;
+}
