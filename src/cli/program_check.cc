@@ -37,10 +37,11 @@ constexpr char kMachineName[] = "64-bit ARM";
   throw Failure(kStatusCannotRun, kCannotRun, path, why, remedy);
 }
 
-// 0: an executable regular file; otherwise the errno that execve(2) would give.
+// 0: an executable regular file. EACCES: it is there and not executable. EPERM: a directory on the way
+// may not be searched, so nobody knows. EISDIR, or what stat(2) says.
 int executable(const std::string& path) {
   struct stat info {};
-  if (stat(path.c_str(), &info) != 0) return errno;
+  if (stat(path.c_str(), &info) != 0) return errno == EACCES ? EPERM : errno;
   if (S_ISDIR(info.st_mode)) return EISDIR;
   if (!S_ISREG(info.st_mode) || access(path.c_str(), X_OK) != 0) return EACCES;
   return 0;
@@ -163,6 +164,7 @@ std::string find_program(const std::string& name, const char* path) {
     if (more) rest.remove_prefix(colon + 1);
   }
   if (!denied.empty()) fail_to_find(denied, EACCES);
+  if (error == EPERM) refuse(path, "a directory on the way may not be searched", "check its mode");
   throw Failure(kStatusNoProgram, kCannotRun, name,
                 "no directory in PATH has a program of that name",
                 "check the name, install it, or give its path");
