@@ -51,6 +51,7 @@ int executable(const std::string& path) {
   if (error == EISDIR) refuse(path, "it is a directory", "name a program");
   if (error == EACCES)
     refuse(path, "it is not executable", "check its mode (chmod +x) and its mount");
+  if (error == EPERM) refuse(path, "a directory on the way may not be searched", "check its mode");
   throw Failure(
       kStatusNoProgram, kCannotRun, path,
       error == ENOENT || error == ENOTDIR ? "there is no such file" : std::strerror(error),
@@ -164,7 +165,6 @@ std::string find_program(const std::string& name, const char* path) {
     if (more) rest.remove_prefix(colon + 1);
   }
   if (!denied.empty()) fail_to_find(denied, EACCES);
-  if (error == EPERM) refuse(path, "a directory on the way may not be searched", "check its mode");
   throw Failure(kStatusNoProgram, kCannotRun, name,
                 "no directory in PATH has a program of that name",
                 "check the name, install it, or give its path");
