@@ -101,8 +101,11 @@ class Process:
             self._pending += part
 
     def give(self, data):
-        self._popen.stdin.write(data)
-        self._popen.stdin.flush()
+        try:
+            self._popen.stdin.write(data)
+            self._popen.stdin.flush()
+        except BrokenPipeError:
+            raise ProgramFailed(f"{self.name}: ended before it took its input{self._context()}") from None
 
     def release(self):
         """Ends the program's stdin."""
