@@ -63,7 +63,7 @@ bool is_negative_timeout(int name, const void* value) {
 long keep(Connection* c, int fresh, const Option& option, const void* value) {
   if (shows_nothing(option.level, option.name)) return 0;
   StoredOption o;
-  if (!read_option(fresh, option.level, option.name, &o)) return -ENOPROTOOPT;
+  if (!read_option(fresh, option.level, option.name, &o)) return 0;  // write-only: no more to know
   if (option.level == kTcp && option.name == TCP_WINDOW_CLAMP && int_value(o) == 0) return -EINVAL;
   if (!store_option(c, o)) return -ENOBUFS;
   if (option.rule == OptionRule::kField) {
