@@ -4,6 +4,7 @@
 #include <cstring>
 #include <new>
 
+#include "ring/fence.h"
 #include "sockets/config.h"
 #include "sockets/socket.h"
 #include "sys/kernel.h"
@@ -111,8 +112,7 @@ class EntryChange {
  public:
   explicit EntryChange(StatusEntry* entry) : entry_(entry) {
     entry->sequence.store(entry->sequence.load(kRelaxed) + 1, kRelaxed);
-    // Release fence: the odd number is visible before anything that changes.
-    std::atomic_thread_fence(std::memory_order_release);
+    ring::full_fence();  // the odd number is visible before anything that changes
   }
   // Release: what changed is visible before the even number.
   ~EntryChange() {
@@ -169,8 +169,7 @@ bool copy_entry(const StatusEntry* from, StatusEntry* to) {
     to->peer = from->peer;
     std::memcpy(to->peer_partition, from->peer_partition, sizeof to->peer_partition);
     std::memcpy(to->detail, from->detail, sizeof to->detail);
-    // Acquire fence: the copies above are done before the second look; pairs with EntryChange.
-    std::atomic_thread_fence(std::memory_order_acquire);
+    ring::full_fence();  // the copies are done before the second look; pairs with EntryChange
     if ((before & 1) == 0 && from->sequence.load(kRelaxed) == before) return true;
   }
   return false;
