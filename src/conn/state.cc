@@ -19,6 +19,7 @@ void on_reset(State& s) {
 void on_peer_gone(State& s, bool left_unread) {
   if (s.peer_gone) return;
   s.peer_gone = true;
+  if (s.dead) return;
   if (left_unread) {
     on_reset(s);
   } else {

@@ -16,7 +16,8 @@ using sockets::kPassOn;
 using sockets::Socket;
 
 long receive(int fd, void* data, size_t size, int flags) {
-  return on_connection(fd, [&](Socket* s) {
+  return on_connection(fd, [&](Socket* s) -> long {
+    if ((flags & MSG_TRUNC) == 0 && bad_range(data, size)) return -EFAULT;
     const iovec part{data, size};
     return sockets::receive_stream(fd, s, &part, 1, flags);
   });
@@ -30,9 +31,20 @@ long with_sigpipe(long r, int flags) {
   return r;
 }
 
+bool bad_parts(const iovec* parts, size_t count) {
+  if (bad_range(parts, count * sizeof *parts)) return true;
+  for (size_t i = 0; i < count; ++i) {
+    if (bad_range(parts[i].iov_base, parts[i].iov_len)) return true;
+  }
+  return false;
+}
+
 long transmit(int fd, const iovec* parts, size_t count, int flags) {
-  const long r = on_connection(
-      fd, [&](Socket* s) { return sockets::send_stream(fd, s, parts, count, flags); });
+  const long r = on_connection(fd, [&](Socket* s) -> long {
+    if (count > 1024) return -EMSGSIZE;
+    if (bad_parts(parts, count)) return -EFAULT;
+    return sockets::send_stream(fd, s, parts, count, flags);
+  });
   return with_sigpipe(r, flags);
 }
 
@@ -44,7 +56,9 @@ long transmit(int fd, const void* data, size_t size, int flags) {
 bool bad_count(int count) { return count < 0 || count > 1024; }
 
 long receive_message(int fd, msghdr* m, int flags) {
-  const long r = on_connection(fd, [&](Socket* s) {
+  const long r = on_connection(fd, [&](Socket* s) -> long {
+    if (m->msg_iovlen > 1024) return -EMSGSIZE;
+    if (bad_parts(m->msg_iov, m->msg_iovlen)) return -EFAULT;
     return sockets::receive_stream(fd, s, m->msg_iov, m->msg_iovlen, flags);
   });
   if (r >= 0) {
@@ -58,6 +72,7 @@ long receive_message(int fd, msghdr* m, int flags) {
 void note_fast_open(int fd, int flags) {
   if ((flags & MSG_FASTOPEN) == 0) return;
   if (Socket* s = of_kind(fd, Kind::kTcp)) {
+    s->forbidden = true;
     s->reason = wire::Reason::kUnsupportedCall;
     s->detail = "MSG_FASTOPEN";
   }
@@ -70,6 +85,8 @@ using namespace shunt;           // NOLINT(google-build-using-namespace): export
 using namespace shunt::preload;  // NOLINT(google-build-using-namespace)
 
 SHUNT_EXPORT ssize_t read(int fd, void* data, size_t size) {
+  // read() of nothing is 0 at once; recv() of nothing is not.
+  if (size == 0 && of_kind(fd, Kind::kConnection) != nullptr) return 0;
   const long r = receive(fd, data, size, 0);
   return r == kPassOn ? counted_in(fd, libc().read(fd, data, size)) : finish<ssize_t>(r);
 }
@@ -105,7 +122,11 @@ SHUNT_EXPORT ssize_t __recvfrom_chk(int fd, void* data, size_t size, size_t room
 
 SHUNT_EXPORT ssize_t readv(int fd, const iovec* parts, int count) {
   if (of_kind(fd, Kind::kConnection) != nullptr && bad_count(count)) return finish<ssize_t>(-EINVAL);
-  const long r = on_connection(fd, [&](Socket* s) {
+  const long r = on_connection(fd, [&](Socket* s) -> long {
+    if (bad_parts(parts, static_cast<size_t>(count))) return -EFAULT;
+    size_t size = 0;
+    for (int i = 0; i < count; ++i) size += parts[i].iov_len;
+    if (size == 0) return 0;
     return sockets::receive_stream(fd, s, parts, static_cast<size_t>(count), 0);
   });
   return r == kPassOn ? counted_in(fd, libc().readv(fd, parts, count)) : finish<ssize_t>(r);

@@ -26,7 +26,7 @@ bool is_tcp(int domain, int type, int protocol) {
 
 int give_name(const wire::Endpoint& endpoint, std::uint16_t family, sockaddr* address,
               socklen_t* length) {
-  if (address == nullptr || length == nullptr) return finish(-EFAULT);
+  if (bad_range(length, sizeof *length) || bad_range(address, *length)) return finish(-EFAULT);
   if (static_cast<int>(*length) < 0) return finish(-EINVAL);
   sockaddr_storage storage;
   const socklen_t size = wire::to_sockaddr(endpoint, family, &storage);
@@ -40,6 +40,7 @@ int connect_any(int fd, const sockaddr* address, socklen_t length) {
   if (s == nullptr) return libc().connect(fd, address, length);
   const Kind kind = s->kind.load(std::memory_order_acquire);
   if (kind != Kind::kTcp && kind != Kind::kConnection) return libc().connect(fd, address, length);
+  if (bad_range(address, length)) return libc().connect(fd, address, length);
   const long r = sockets::connect_socket(fd, s, address, length);
   if (r != sockets::kUseKernel) return finish(r);
   const int result = libc().connect(fd, address, length);
@@ -145,10 +146,13 @@ SHUNT_EXPORT int setsockopt(int fd, int level, int name, const void* value,
   }
   const int r = libc().setsockopt(fd, level, name, value, length);
   if (r == 0) {
-    if (sockets::Socket* s = of_kind(fd, sockets::Kind::kTcp)) {
+    sockets::Socket* s = of_kind(fd, sockets::Kind::kTcp);
+    if (s == nullptr) s = of_kind(fd, sockets::Kind::kListener);
+    if (s != nullptr) {
       const char* forbidden =
           sockets::option_forbids_shared_memory(level, name, value, length);
       if (forbidden != nullptr) {
+        s->forbidden = true;
         s->reason = wire::Reason::kUnsupportedOption;
         s->detail = forbidden;
       }

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "base/untrusted.h"
 #include "sockets/config.h"
 #include "sockets/establish.h"
 #include "sockets/options.h"
@@ -102,6 +103,10 @@ bool answer_driver(int rendezvous, wire::MessageType type) {
   return sys::send(rendezvous, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
 }
 
+bool untouched(const layout::Area* peer) {
+  return Untrusted(peer->hot.head).copy() == 0 && Untrusted(peer->hot.flags).copy() == 0;
+}
+
 // Maps both areas, tells the other side, and gives the bell its descriptor.
 long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int flags,
               bool relocate) {
@@ -123,10 +128,18 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
   m.area = own_location();
   const wire::MessageBytes bytes = wire::encode(m);
   const int to = r->via_driver ? r->fds[1] : bell;
-  if (peer == nullptr || sys::send_fds(to, bytes.data(), bytes.size(), &parts.area_fd, 1,
-                                       MSG_DONTWAIT) != static_cast<long>(bytes.size())) {
+  const bool told = peer != nullptr &&
+                    sys::send_fds(to, bytes.data(), bytes.size(), &parts.area_fd, 1,
+                                  MSG_DONTWAIT) == static_cast<long>(bytes.size());
+  // A client that has gone meanwhile is accepted all the same, as by TCP: what it wrote is read. But
+  // one that gave up while its request was with the drivers was never connected.
+  if (peer == nullptr || (!told && r->via_driver && untouched(peer))) {
     discard(&parts);
     return -EPROTO;
+  }
+  if (!told) {
+    c->gone_noticed.store(true, std::memory_order_release);
+    c->trouble.store(true, std::memory_order_release);
   }
   if (r->via_driver) {
     answer_driver(bell, wire::MessageType::kConnected);
@@ -136,6 +149,8 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
   if (relocate) {
     const int low = sys::fcntl(bell, F_DUPFD_CLOEXEC, 0);
     if (low >= 0) {
+      // The file lives on under its new number, so closing the old one would not end the watch.
+      sys::epoll_ctl(listener->listener->waiter, EPOLL_CTL_DEL, bell, nullptr);
       sys::close(bell);
       *bell_slot = bell = low;
     }

@@ -215,7 +215,9 @@ bool establish(Attempt& a, wire::Reason* reason) {
 
 long fall_back(Socket* s, wire::Reason reason) {
   s->reason = reason;
-  return require_shared_memory() ? -ECONNREFUSED : kUseKernel;
+  if (!require_shared_memory()) return kUseKernel;
+  count_reason(reason);
+  return -ECONNREFUSED;
 }
 
 }  // namespace
@@ -232,7 +234,7 @@ long connect_socket(int fd, Socket* s, const sockaddr* address, socklen_t length
   // What the kernel rejects, it rejects itself (families, lengths, port 0).
   if (!parsed.ok() || parsed.value().port == 0) return kUseKernel;
   if (s->family == AF_INET && address->sa_family != AF_INET) return kUseKernel;
-  if (s->reason != wire::Reason::kNone) return fall_back(s, s->reason);
+  if (s->forbidden) return fall_back(s, s->reason);
 
   const wire::Endpoint destination = resolve_any(parsed.value());
   Attempt a{fd, s, destination, (sys::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0, nullptr, -1};

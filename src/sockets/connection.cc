@@ -102,7 +102,10 @@ Connection* allocate_connection() {
 void free_connection(Connection* connection) {
   void* page = connection;
   if (connection->fork_generation != fork_generation) {
-    // A forked process may still use the page: leave it to them and put a fresh one in its place.
+    // A forked process may still use the page: leave it to them, unlocked, and put a fresh one in its
+    // place.
+    connection->rx.release();
+    connection->tx.release();
     sys::mmap(page, kPageBytes, PROT_READ | PROT_WRITE,
               MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   } else {

@@ -108,9 +108,8 @@ long close_descriptor(int fd) {
     return kPassOn;
   }
   if (in_vfork_child()) return kPassOn;
-  Socket* s = lookup(fd);
+  Socket* s = lookup_pinned(fd);
   if (s == nullptr) return kPassOn;
-  pin(s);
   Socket* taken = nullptr;
   long r = 0;
   {
@@ -146,12 +145,11 @@ long duplicate_from(int fd, int lowest, bool close_on_exec) {
 long duplicate_to(int from, int to, int flags) {
   if (in_vfork_child()) return kPassOn;
   Socket* source = lookup(from);
-  Socket* target = lookup(to);
+  Socket* target = from != to ? lookup_pinned(to) : nullptr;
   if (source == nullptr && target == nullptr) {
     return is_internal(to) ? -EBUSY : kPassOn;
   }
   if (from == to) return -EINVAL;
-  if (target != nullptr) pin(target);
   Socket* taken = nullptr;
   long r = 0;
   {
@@ -246,18 +244,6 @@ void after_fork_in_child() {
   connections_after_fork();
   epolls_after_fork();
   status_after_fork();
-  for_each(
-      [](int fd, Socket* s, void*) {
-        if (!is_first(fd, s)) return;
-        s->status = nullptr;
-        const Kind kind = s->kind.load(std::memory_order_acquire);
-        if (kind == Kind::kConnection) {
-          install(s, s->connection, partition_name_of(s->connection->remote));
-        } else if (kind == Kind::kKernelTcp) {
-          install_kernel(fd, s, s->reason, s->detail);
-        }
-      },
-      nullptr, 0, table_limit());
 }
 
 }  // namespace shunt::sockets

@@ -138,6 +138,7 @@ long control_connection(EpollSet* set, int op, Socket* s, int fd, const epoll_ev
   e->events = event->events;
   e->data = event->data;
   e->fresh = true;
+  e->spent = false;
   disarm(e);
   make_hot(e);
   kick(set);

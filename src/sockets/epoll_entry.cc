@@ -10,7 +10,6 @@ namespace shunt::sockets {
 namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::uint32_t kEnds = EPOLLHUP | EPOLLRDHUP | EPOLLERR;
-constexpr std::uint32_t kIn = EPOLLIN | EPOLLRDNORM;
 constexpr std::uint32_t kOut = EPOLLOUT | EPOLLWRNORM;
 }  // namespace
 
@@ -44,7 +43,7 @@ void make_cold(EpollEntry* e) {
 }
 
 std::uint32_t due_events(EpollEntry* e, bool take) {
-  if (e->events == 0) return 0;
+  if (e->spent) return 0;
   Connection* c = e->socket->connection;
   const layout::Area* peer = c->peer.load(std::memory_order_acquire);
   std::uint64_t head = 0;
@@ -85,7 +84,7 @@ std::uint32_t due_events(EpollEntry* e, bool take) {
     e->reported_head = head;
     e->reported_end = ends;
     if ((mask & kOut) != 0) e->seen_lacks = lacks;
-    if ((e->events & EPOLLONESHOT) != 0) e->events = 0;
+    e->spent = (e->events & EPOLLONESHOT) != 0;
   }
   return mask;
 }

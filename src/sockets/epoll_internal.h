@@ -15,10 +15,11 @@ struct EpollEntry {
   EpollSet* set;
   Socket* socket;
   int fd;                       // under which it was registered
-  std::uint32_t events;         // as the program asked, flags included; 0 while one-shot is spent
+  std::uint32_t events;         // as the program asked, flags included
   epoll_data_t data;
   std::uint32_t index;          // in the cookie
   Watched watched;
+  bool spent;                   // one-shot, reported: silent until modified
   bool hot;
   bool armed_read;
   bool armed_write;

@@ -176,14 +176,14 @@ bool epoll_has_hot_event(Socket* s) {
 
 long wait_epoll(int epfd, epoll_event* events, int max, std::int64_t timeout_ns,
                 const sigset_t* mask) {
-  Socket* s = lookup(epfd);
-  if (s == nullptr || s->kind.load(std::memory_order_acquire) != Kind::kEpoll || max <= 0 ||
-      s->epoll == nullptr) {
+  Socket* s = lookup_pinned(epfd);
+  if (s == nullptr) return kPassToKernel;
+  EpollSet* set = s->epoll;
+  if (s->kind.load(std::memory_order_acquire) != Kind::kEpoll || max <= 0 || set == nullptr ||
+      (set->special.load(std::memory_order_relaxed) == 0 && timeout_ns == 0)) {
+    unpin(s);
     return kPassToKernel;
   }
-  EpollSet* set = s->epoll;
-  if (set->special.load(std::memory_order_relaxed) == 0 && timeout_ns == 0) return kPassToKernel;
-  pin(s);
   const std::int64_t deadline = timeout_ns < 0 ? -1 : sys::monotonic_ns() + timeout_ns;
   long result = 0;
   for (bool timed_out = timeout_ns == 0;;) {

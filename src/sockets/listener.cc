@@ -34,14 +34,15 @@ bool watch(int waiter, int fd) {
 }
 
 wire::Reason open_rendezvous(Listener* l, int fd, int backlog) {
-  if (int_option(fd, SOL_SOCKET, SO_REUSEPORT) != 0) return wire::Reason::kReusePort;
   int rendezvous = sys::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (rendezvous < 0) return wire::Reason::kNoMemory;
   rendezvous = sys::move_high(rendezvous);
   const wire::UnixName name = wire::rendezvous_name(l->local, l->dual_stack);
   if (sys::bind(rendezvous, &name.address, name.length) != 0) {
     sys::close(rendezvous);
-    return wire::Reason::kNameTaken;
+    // Of several listeners on one port, the first serves the clients under Shunt.
+    return int_option(fd, SOL_SOCKET, SO_REUSEPORT) != 0 ? wire::Reason::kReusePort
+                                                         : wire::Reason::kNameTaken;
   }
   int waiter = sys::epoll_create1(EPOLL_CLOEXEC);
   if (waiter >= 0) waiter = sys::move_high(waiter);
@@ -116,12 +117,12 @@ void listening(int fd, Socket* s, int backlog) {
   if (!local.ok()) return;
   void* memory = sys::mmap(nullptr, kListenerBytes, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  wire::Reason reason = s->reason != wire::Reason::kNone ? s->reason : wire::Reason::kNoMemory;
+  wire::Reason reason = s->forbidden ? s->reason : wire::Reason::kNoMemory;
   auto* l = static_cast<Listener*>(memory);
   if (l != nullptr) {
     l->local = local.value();
     l->dual_stack = s->family == AF_INET6 && int_option(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0;
-    if (s->reason == wire::Reason::kNone) reason = open_rendezvous(l, fd, backlog);
+    if (!s->forbidden) reason = open_rendezvous(l, fd, backlog);
     if (reason != wire::Reason::kNone) {
       sys::munmap(memory, kListenerBytes);
     }
@@ -172,11 +173,8 @@ long accept_socket(int fd, Socket* s, sockaddr* address, socklen_t* length, int 
     }
     if (accepted != -EAGAIN || nonblocking) return accepted;
     if (timeout_ns < 0) timeout_ns = receive_timeout_ns(fd);
-    timespec timeout{timeout_ns / 1'000'000'000, timeout_ns % 1'000'000'000};
-    pollfd p{waiter, POLLIN, 0};
-    const int r = sys::ppoll(&p, 1, timeout_ns > 0 ? &timeout : nullptr, nullptr);
-    if (r == 0) return -EAGAIN;
-    if (r == -EINTR && (timeout_ns > 0 || !all_handlers_restart())) return -EINTR;
+    const long r = wait_readable_restarting(waiter, timeout_ns);
+    if (r < 0) return r;
   }
 }
 

@@ -137,9 +137,9 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
   if ((flags & MSG_ERRQUEUE) != 0) return -EAGAIN;
   Connection* c = s->connection;
   Scatter to(parts, count);
-  if (to.room() == 0) return 0;
+  const bool nothing_wanted = to.room() == 0;  // recv() of 0 bytes waits for data all the same
   std::size_t total = 0;
-  std::int64_t deadline = 0;
+  std::int64_t deadline = -1;  // not started
   bool pinned = false;
   VainWakes vain;
   long result = 0;
@@ -165,17 +165,22 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
         c->bytes_received.store(c->bytes_received.load(kRelaxed) + n, kRelaxed);
         add_received(s->status, n);
       }
-      if (to.room() == 0 || (total > 0 && (flags & MSG_WAITALL) == 0)) break;
+      if (nothing_wanted && readable_bytes(c) > 0) {
+        result = 0;
+        break;
+      }
+      if ((!nothing_wanted && to.room() == 0) || (total > 0 && (flags & MSG_WAITALL) == 0)) break;
       if (total == 0 && c->peer.load(kRelaxed) == nullptr) look_at_bell(fd, s);
       result = nothing_there(c);
+      if (result == 1 && nothing_wanted) result = 0;
       if (result == 1) continue;
       if (result != -EAGAIN) break;
       seen = c->reader.tail + readable_bytes(c);
-    }
-    if (c->nonblocking.load(kRelaxed) || (flags & MSG_DONTWAIT) != 0) break;
-    if (!pinned) {
-      pin(s);
+      if (c->nonblocking.load(kRelaxed) || (flags & MSG_DONTWAIT) != 0) break;
+      if (!pinned) pin(s);
       pinned = true;
+    }
+    if (deadline < 0) {
       deadline = deadline_from(c->read_timeout_ns, sys::monotonic_ns());
     }
     result = wait_readable(fd, s, seen, deadline, vain);

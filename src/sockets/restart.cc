@@ -1,5 +1,7 @@
 #include "sockets/restart.h"
 
+#include <cerrno>
+
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -15,15 +17,54 @@ struct KernelSigaction {
 
 }  // namespace
 
-bool all_handlers_restart() {
+namespace {
+
+// Of the signals in `set`, does any have a handler that ends a call? *handled: any has a handler.
+bool interrupts(std::uint64_t set, bool* handled) {
+  bool ends = false;
   for (int signal = 1; signal <= 64; ++signal) {
+    if ((set >> (signal - 1) & 1) == 0) continue;
     KernelSigaction action{};
     if (sys::raw(SYS_rt_sigaction, signal, 0, sys::arg(&action), sys::kKernelSigsetBytes) != 0) {
       continue;
     }
-    if (action.handler > 1 && (action.flags & SA_RESTART) == 0) return false;
+    if (action.handler <= 1) continue;
+    *handled = true;
+    ends = ends || (action.flags & SA_RESTART) == 0;
   }
-  return true;
+  return ends;
+}
+
+}  // namespace
+
+long wait_readable_restarting(int fd, std::int64_t timeout_ns) {
+  const std::int64_t deadline = timeout_ns > 0 ? sys::monotonic_ns() + timeout_ns : 0;
+  for (;;) {
+    const std::uint64_t all = ~std::uint64_t{0};
+    std::uint64_t blocked = 0;
+    sys::sigprocmask(SIG_BLOCK, &all, &blocked);
+    const std::uint64_t watched = ~blocked;
+    const long signals = sys::raw(SYS_signalfd4, -1, sys::arg(&watched), sys::kKernelSigsetBytes,
+                                  O_CLOEXEC | O_NONBLOCK);
+    timespec left{};
+    if (deadline != 0) {
+      const std::int64_t ns = deadline - sys::monotonic_ns();
+      if (ns > 0) left = {ns / 1'000'000'000, ns % 1'000'000'000};
+    }
+    pollfd p[2] = {{fd, POLLIN, 0}, {static_cast<int>(signals), POLLIN, 0}};
+    const int r = sys::ppoll(p, 2, deadline != 0 ? &left : nullptr, nullptr);
+    std::uint64_t pending = 0;
+    if (r > 0 && p[1].revents != 0) {
+      sys::raw(SYS_rt_sigpending, sys::arg(&pending), sys::kKernelSigsetBytes);
+    }
+    bool handled = false;
+    const bool ends = interrupts(pending & watched, &handled);
+    if (signals >= 0) sys::close(static_cast<int>(signals));
+    sys::sigprocmask(SIG_SETMASK, &blocked, nullptr);  // held-back signals are delivered here
+    if (r > 0 && p[0].revents != 0) return 0;
+    if (r == 0) return -EAGAIN;
+    if (ends || (handled && deadline != 0)) return -EINTR;
+  }
 }
 
 std::int64_t receive_timeout_ns(int fd) {

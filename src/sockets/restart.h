@@ -5,10 +5,12 @@
 
 namespace shunt::sockets {
 
-// After EINTR from a wait that the kernel never restarts: whether every handler that the program has
-// installed asks for SA_RESTART, so that the call must go on. (Which signal came cannot be known; a
-// program that mixes both kinds of handlers is prepared for EINTR.)
-bool all_handlers_restart();
+// Waits for input on `fd` as a blocking call waits that the kernel restarts: a signal whose handler
+// asks for SA_RESTART runs its handler and the wait goes on; after another one it is -EINTR. (poll
+// itself never restarts, so signals are held back while waiting, looked at, and then let through.)
+// With `timeout_ns` > 0 every handler ends the wait, as Linux has it for sockets with a time-out;
+// -EAGAIN when it is over. 0: input.
+long wait_readable_restarting(int fd, std::int64_t timeout_ns);
 
 // SO_RCVTIMEO of a kernel socket in ns; 0: none.
 std::int64_t receive_timeout_ns(int fd);

@@ -199,7 +199,7 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
   const std::size_t size = total_size(parts, count);
   const bool dont_wait = (flags & MSG_DONTWAIT) != 0;
   std::size_t done = 0;
-  std::int64_t deadline = 0;
+  std::int64_t deadline = -1;  // not started
   bool pinned = false;
   VainWakes vain;
   long result = 0;
@@ -225,11 +225,11 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
       if (done == size) break;
       c->space_lacks.fetch_add(1, kRelaxed);
       result = -EAGAIN;
-    }
-    if (c->nonblocking.load(kRelaxed) || dont_wait) break;
-    if (!pinned) {
-      pin(s);
+      if (c->nonblocking.load(kRelaxed) || dont_wait) break;
+      if (!pinned) pin(s);
       pinned = true;
+    }
+    if (deadline < 0) {
       deadline = deadline_from(c->write_timeout_ns, sys::monotonic_ns());
     }
     result = wait_writable(fd, s, deadline, vain);

@@ -80,6 +80,7 @@ Socket* enter(int fd, Kind kind, std::uint16_t family) {
   s->registrations = nullptr;
   s->read_spin = {};
   s->write_spin = {};
+  s->forbidden = false;
   s->reason = wire::Reason::kNone;
   s->detail = nullptr;
   s->status = nullptr;
@@ -118,6 +119,20 @@ int next_descriptor(const Socket* socket, int from, int except) {
 int table_limit() { return limit.load(std::memory_order_relaxed); }
 
 void pin(Socket* socket) { socket->refs.fetch_add(1, std::memory_order_acq_rel); }
+
+Socket* lookup_pinned(int fd) {
+  for (;;) {
+    Socket* s = lookup(fd);
+    if (s == nullptr) return nullptr;
+    std::uint32_t refs = s->refs.load(std::memory_order_acquire);
+    // 0: its last reference is being dropped; a pin would bring a dead socket back.
+    while (refs != 0 && !s->refs.compare_exchange_weak(refs, refs + 1, std::memory_order_acq_rel)) {
+    }
+    if (refs == 0) return nullptr;
+    if (lookup(fd) == s) return s;
+    unpin(s);
+  }
+}
 
 void unpin(Socket* socket) {
   if (socket->refs.fetch_sub(1, std::memory_order_acq_rel) == 1) release(socket);

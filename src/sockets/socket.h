@@ -62,7 +62,8 @@ struct Socket {
   EpollEntry* registrations;      // where epoll sets watch this socket
   SpinBudget read_spin;
   SpinBudget write_spin;
-  wire::Reason reason;            // why not shared memory; kNone: nothing speaks against it yet
+  bool forbidden;                 // the program asked for what only kernel TCP can do: see reason
+  wire::Reason reason;            // why not shared memory, as far as known
   const char* detail;             // e.g. the option's name
   layout::StatusEntry* status;
   Socket* next_free;
@@ -83,7 +84,10 @@ void drop_reference(Socket* socket);
 int next_descriptor(const Socket* socket, int from, int except);
 int table_limit();  // descriptors below may have entries
 
+// Only for a caller that knows the Socket to be alive (it holds a lock that a close needs).
 void pin(Socket* socket);
+// lookup() and pin() in one; null: not ours.
+Socket* lookup_pinned(int fd);
 void unpin(Socket* socket);
 
 // Calls `visit(fd, socket, context)` for every entry; used around fork and for closing ranges.

@@ -72,9 +72,9 @@ long shutdown_stream(int fd, Socket* s, int how) {
     ring::Writer now = c->write_end();
     if (now.must_ring()) ring(fd, c);
   }
-  if (how != SHUT_WR && c->bell_state.sleepers.load(std::memory_order_seq_cst) > 0) {
-    // Readers of ours that sleep must see it: shutting down the bell's receiving half wakes them. The
-    // peer's rings fail from then on, so a later wait for space falls back to short pauses.
+  if (c->bell_state.sleepers.load(std::memory_order_seq_cst) > 0) {
+    // Threads of ours that sleep must see it: shutting down the bell's receiving half wakes them. The
+    // peer's rings fail from then on, so later waits fall back to short pauses.
     sys::raw(SYS_shutdown, fd, SHUT_RD);
   }
   return 0;

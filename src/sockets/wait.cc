@@ -33,10 +33,9 @@ class Poll {
   Poll(pollfd* fds, nfds_t count, pollfd* kernel, Socket** sockets)
       : fds_(fds), count_(count), kernel_(kernel), sockets_(sockets) {
     for (nfds_t i = 0; i < count; ++i) {
-      sockets_[i] = fds[i].fd >= 0 ? lookup(fds[i].fd) : nullptr;
-      if (special(sockets_[i])) {
-        pin(sockets_[i]);
-      } else {
+      sockets_[i] = fds[i].fd >= 0 ? lookup_pinned(fds[i].fd) : nullptr;
+      if (sockets_[i] != nullptr && !special(sockets_[i])) {
+        unpin(sockets_[i]);
         sockets_[i] = nullptr;
       }
       if (is_connection(sockets_[i])) {
