@@ -65,11 +65,12 @@ std::size_t take(int fd, Connection* c, Scatter& to, int flags, std::size_t peek
   return total;
 }
 
-// With rx held: the answer when no byte could be moved.
-long nothing_there(Connection* c) {
+// With rx held: the answer when no byte could be moved, although the peer's head was at `seen`.
+// 1: look again.
+long nothing_there(Connection* c, std::uint64_t seen) {
   absorb_events(c);
   // A FIN seen now is behind data that may have come since our look.
-  if (readable_bytes(c) > 0) return 1;
+  if (c->reader.tail + readable_bytes(c) != seen) return 1;
   Hold hold(c->state_lock);
   const conn::Answer a = conn::on_read(c->state, false);
   if (a.verdict == conn::Verdict::kEndOfFile) return 0;
@@ -171,11 +172,12 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
       }
       if ((!nothing_wanted && to.room() == 0) || (total > 0 && (flags & MSG_WAITALL) == 0)) break;
       if (total == 0 && c->peer.load(kRelaxed) == nullptr) look_at_bell(fd, s);
-      result = nothing_there(c);
+      // What the look in take() has found, not what may have come since: the wait is for more.
+      seen = c->reader.head;
+      result = nothing_there(c, seen);
       if (result == 1 && nothing_wanted) result = 0;
       if (result == 1) continue;
       if (result != -EAGAIN) break;
-      seen = c->reader.tail + readable_bytes(c);
       if (c->nonblocking.load(kRelaxed) || (flags & MSG_DONTWAIT) != 0) break;
       if (!pinned) pin(s);
       pinned = true;

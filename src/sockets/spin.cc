@@ -13,10 +13,12 @@ std::uint32_t spin_cap_us = 0;
 
 namespace {
 constexpr std::uint32_t kStartUs = 20;
+constexpr std::uint32_t kLeastUs = 10;
 constexpr std::uint32_t kCapUs = 80;
-constexpr std::uint32_t kMissesAllowed = 4;
-constexpr std::uint32_t kSkipFirst = 8;
-constexpr std::uint32_t kSkipMost = 1024;
+constexpr std::uint32_t kTrialUs = 8'000;          // a few scheduler ticks
+constexpr std::uint32_t kPreemptedUs = 1'000;      // what a preemption counts as
+constexpr std::uint32_t kQuietFirstUs = 60'000;
+constexpr std::uint32_t kQuietMostUs = 4'000'000;
 }  // namespace
 
 void calibrate_clock() {
@@ -33,39 +35,34 @@ void calibrate_clock() {
   spin_cap_us = n > 0 && CPU_COUNT(&cpus) > 1 ? kCapUs : 0;
 }
 
-std::uint32_t SpinBudget::begin() {
-  if (spin_cap_us == 0) return 0;
-  if (skip > 0) {
-    --skip;
-    return 0;
-  }
-  if (us == 0) us = kStartUs;
-  return us;
+std::uint32_t SpinBudget::begin() const {
+  if (spin_cap_us == 0 || ticks() < quiet_until) return 0;
+  return us == 0 ? kStartUs : us;
 }
 
 void SpinBudget::hit() {
-  misses = 0;
-  skip_next = 0;
+  vain_us = 0;
+  quiet_us = 0;
 }
 
-void SpinBudget::preempted() {
-  us = kStartUs;
-  misses = 0;
-  skip_next = std::clamp(skip_next * 2, kSkipFirst, kSkipMost);
-  skip = skip_next;
+void SpinBudget::in_vain(std::uint32_t for_us) {
+  vain_us += for_us;
+  if (vain_us < kTrialUs) return;
+  vain_us = 0;
+  quiet_us = std::clamp(quiet_us * 2, kQuietFirstUs, kQuietMostUs);
+  quiet_until = ticks() + quiet_us * ticks_per_us;
 }
+
+void SpinBudget::preempted() { in_vain(kPreemptedUs); }
 
 void SpinBudget::slept(std::uint32_t for_us) {
-  if (us == 0) return;  // did not spin
+  const std::uint32_t spent = begin();
+  if (spent == 0) return;  // did not spin
   if (for_us < spin_cap_us) {
-    us = std::min(us * 2, spin_cap_us);
+    us = std::min(spent * 2, spin_cap_us);
+    in_vain(spent);
   } else {
-    us = std::max(us / 2, kStartUs / 2);
-  }
-  if (++misses >= kMissesAllowed) {
-    misses = 0;
-    skip_next = std::clamp(skip_next * 2, kSkipFirst, kSkipMost);
-    skip = skip_next;
+    us = std::max(spent / 2, kLeastUs);
   }
 }
 

@@ -1,9 +1,13 @@
 // How long to look at shared memory before sleeping in the kernel, adapted as KVM's halt polling is.
 //
 // Spinning pays when the answer comes sooner than a sleep and a wake-up cost, and harms when the CPU
-// is wanted by others (the peer, perhaps). So: the budget grows when a sleep turned out short, shrinks
-// when a whole budget was spent for nothing, and is zero for a while after repeated misses, after
-// the thread noticed that it had been preempted while spinning, and always on a single CPU.
+// is wanted by others, the peer perhaps. So the budget grows when a sleep turned out short and shrinks
+// when it turned out long; spinning that never hits ends in a quiet time without any, twice as long
+// after each further trial; on a single CPU there is none at all.
+//
+// A trial lasts some milliseconds on purpose: two programs that always sleep and wake each other are
+// kept on one CPU by the scheduler although another is idle. Only when both stay runnable over a few
+// scheduler ticks are they put apart, and then spinning hits.
 //
 // Plain data, zero-initialised; a race between threads only blurs the estimate.
 #pragma once
@@ -23,15 +27,18 @@ void calibrate_clock();
 inline std::uint64_t ticks() { return __rdtsc(); }
 
 struct SpinBudget {
-  std::uint32_t us;        // 0: not started
-  std::uint32_t misses;    // in a row
-  std::uint32_t skip;      // sleeps to take without spinning first
-  std::uint32_t skip_next; // how many after the next failure
+  std::uint32_t us;            // 0: not started
+  std::uint32_t vain_us;       // spent in this trial without a hit
+  std::uint32_t quiet_us;      // length of the latest quiet time
+  std::uint64_t quiet_until;   // ticks
 
-  std::uint32_t begin();            // budget in us for this wait; 0: go to sleep at once
+  std::uint32_t begin() const;      // budget in us for this wait; 0: go to sleep at once
   void hit();                       // spinning found what it waited for
   void preempted();                 // somebody else wanted the CPU
-  void slept(std::uint32_t for_us); // after a miss: how long the sleep lasted
+  void slept(std::uint32_t for_us); // the sleep after a wait that began with begin()
+
+ private:
+  void in_vain(std::uint32_t for_us);
 };
 
 // Spins until `ready()` or the budget is over; true when ready. Notices preemption.
