@@ -4,7 +4,7 @@
 # shellcheck disable=SC2034 # the arrays are used by ./run
 packages_build=(g++ cmake ninja-build libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev
   libtomlplusplus-dev)
-packages_test_build=(libgtest-dev libbenchmark-dev python3)
+packages_test_build=(libgtest-dev libbenchmark-dev relacy-dev python3)
 packages_programs=(iproute2 redis-server redis-tools iperf3 curl python3 socat netcat-openbsd)
 packages_demo=(iproute2 redis-server redis-tools python3)
 packages_lint=(clang-format clang-tidy git python3)

@@ -115,6 +115,10 @@ Result<PageStatus> read_status_page(const File& file) {
   for (std::uint32_t i = 0; i < used; ++i) {
     SocketStatus socket;
     if (!read_entry(file, i, &socket)) continue;
+    // The page's totals hold closed connections only: the live ones' bytes are here.
+    Traffic& total = socket.shared_memory ? out.shared_memory : out.kernel;
+    total.bytes_sent += socket.bytes_sent;
+    total.bytes_received += socket.bytes_received;
     auto& list = socket.state == EntryState::kListening ? out.listeners : out.connections;
     list.push_back(std::move(socket));
   }

@@ -43,7 +43,6 @@ struct EpollSet {
   int kick;                             // eventfd that wakes them; 0 until needed
   EpollEntry* entries;
   EpollEntry* hot;
-  std::uint64_t last_kernel_look;       // ticks
   SpinBudget spin;
 };
 

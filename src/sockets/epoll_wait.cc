@@ -10,8 +10,6 @@
 namespace shunt::sockets {
 namespace {
 
-// How long kernel sockets may wait while shunted ones keep a loop busy.
-constexpr std::uint64_t kKernelLookEveryUs = 20;
 // Looks in vain after which a hot entry is armed although the loop stays busy.
 constexpr std::uint32_t kIdleLooks = 256;
 constexpr int kKernelBatch = 64;
@@ -93,16 +91,16 @@ int kernel_look(EpollSet* set, int epfd, epoll_event* out, int max) {
   epoll_event events[kKernelBatch];
   const timespec now{0, 0};
   const long r = kernel_wait(epfd, events, std::min(max, kKernelBatch), &now, nullptr);
-  set->last_kernel_look = ticks();
   return r > 0 ? sort_events(set, events, static_cast<int>(r), out) : 0;
 }
 
-// One round without sleeping. `look`: ask the kernel whatever the time.
+// One round without sleeping. The kernel's sockets are asked whenever shunted ones are reported, as
+// far as there is room, so neither kind hides the other; `look`: ask in any case.
 int collect(EpollSet* set, int epfd, epoll_event* events, int max, bool look) {
   Hold hold(set->lock);
   if (!hold.owns()) return 0;
   int n = scan(set, events, max);
-  if (n < max && (look || ticks() - set->last_kernel_look > kKernelLookEveryUs * ticks_per_us)) {
+  if (n < max && (look || n > 0)) {
     const int kernel = kernel_look(set, epfd, events + n, max - n);
     if (n == 0 && kernel < max) n = scan(set, events + kernel, max - kernel);
     n += kernel;
@@ -161,7 +159,6 @@ long sleep_once(EpollSet* set, int epfd, epoll_event* events, int max, std::int6
   if (r < 0) return r;
   *timed_out = r == 0;
   Hold hold(set->lock);
-  set->last_kernel_look = ticks();
   return sort_events(set, kernel_events, static_cast<int>(r), events);
 }
 
