@@ -1,6 +1,6 @@
 #include "sockets/spin.h"
 
-#include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -29,10 +29,8 @@ void calibrate_clock() {
   while (now - from < 200'000) now = sys::monotonic_ns();
   const std::uint64_t spent = ticks() - begin;
   ticks_per_us = std::max<std::uint64_t>(1, spent * 1000 / static_cast<std::uint64_t>(now - from));
-  cpu_set_t cpus;
-  CPU_ZERO(&cpus);
-  const long n = sys::raw(SYS_sched_getaffinity, 0, sizeof cpus, sys::arg(&cpus));
-  spin_cap_us = n > 0 && CPU_COUNT(&cpus) > 1 ? kCapUs : 0;
+  // The machine's processors, not this thread's affinity: the peer may be pinned elsewhere.
+  spin_cap_us = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? kCapUs : 0;
 }
 
 std::uint32_t SpinBudget::begin() const {

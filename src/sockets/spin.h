@@ -3,7 +3,7 @@
 // Spinning pays when the answer comes sooner than a sleep and a wake-up cost, and harms when the CPU
 // is wanted by others, the peer perhaps. So the budget grows when a sleep turned out short and shrinks
 // when it turned out long; spinning that never hits ends in a quiet time without any, twice as long
-// after each further trial; on a single CPU there is none at all.
+// after each further trial; on a machine with a single processor there is none at all.
 //
 // A trial lasts some milliseconds on purpose: two programs that always sleep and wake each other are
 // kept on one CPU by the scheduler although another is idle. Only when both stay runnable over a few
@@ -20,7 +20,7 @@ namespace shunt::sockets {
 
 // Time-stamp counter ticks for each microsecond; measured once.
 extern std::uint64_t ticks_per_us;
-// 0 on a machine where this process may use one CPU only.
+// 0 on a machine with one processor: nobody could answer while we look.
 extern std::uint32_t spin_cap_us;
 void calibrate_clock();
 

@@ -6,6 +6,7 @@
 
 #include "ring/fence.h"
 #include "sockets/config.h"
+#include "sockets/establish.h"
 #include "sockets/socket.h"
 #include "sys/kernel.h"
 
@@ -185,6 +186,20 @@ void inherit_entry(int /*fd*/, Socket* socket, void* context) {
   if (p == nullptr) return;
   StatusEntry* entry = allocate(p);
   if (entry == nullptr) return;
+  if (socket->kind.load(std::memory_order_acquire) == Kind::kConnection) {
+    // Not from the parent's page: a server that forks closes its copy, and the entry, at once.
+    const Connection* c = socket->connection;
+    fill(p, entry,
+         {.state = EntryState::kEstablished,
+          .via = EntryVia::kSharedMemory,
+          .reason = wire::Reason::kNone,
+          .detail = nullptr,
+          .local = c->local,
+          .peer = c->remote,
+          .peer_partition = partition_name_of(c->remote)});
+    socket->status = entry;
+    return;
+  }
   const EntryChange change(entry);
   if (copy_entry(old, entry)) {
     socket->status = entry;

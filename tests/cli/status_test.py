@@ -46,7 +46,7 @@ class StatusTest(CliTestCase):
         self.assertEqual((process["partition"], process["window"]), ("a", str(window)))
         self.assertEqual(process["program"], pathlib.Path("/proc/self/comm").read_text().strip())
         self.assertEqual(process["totals"]["shared_memory"],
-                         {"connections": 3, "bytes_sent": 7000, "bytes_received": 80})
+                         {"connections": 3, "bytes_sent": 12000, "bytes_received": 92})
         self.assertEqual(process["totals"]["kernel"],
                          {"connections": 1, "bytes_sent": 2, "bytes_received": 3})
         self.assertEqual(process["reasons"], {"no-listener": 4})
