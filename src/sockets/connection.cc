@@ -59,6 +59,8 @@ void open_read_only(int* fd) {
 void reset(Connection* c) {
   c->writer = {};
   c->bytes_sent.store(0, std::memory_order_relaxed);
+  c->remembered_as_grown = false;
+  c->head_at_trim = 0;
   c->reader = {};
   c->bytes_received.store(0, std::memory_order_relaxed);
   c->bell_state.sleepers.store(0, std::memory_order_relaxed);

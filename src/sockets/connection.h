@@ -45,6 +45,8 @@ struct Connection {
   alignas(64) Lock tx;
   ring::WriterState writer;
   std::atomic<std::uint64_t> bytes_sent;
+  bool remembered_as_grown;     // see trim.h
+  std::uint64_t head_at_trim;
 
   alignas(64) Lock rx;
   ring::ReaderState reader;

@@ -5,6 +5,7 @@
 #include "base/untrusted.h"
 #include "sockets/bell.h"
 #include "sockets/epoll_internal.h"
+#include "sockets/trim.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -139,6 +140,7 @@ bool arm_all(EpollSet* set) {
 // again. *timed_out: the kernel's wait ran out.
 long sleep_once(EpollSet* set, int epfd, epoll_event* events, int max, std::int64_t deadline,
                 const sigset_t* mask, bool* timed_out) {
+  trim_idle();
   timespec left{};
   if (deadline >= 0) {
     const std::int64_t ns = std::max<std::int64_t>(0, deadline - sys::monotonic_ns());

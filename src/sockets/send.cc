@@ -9,6 +9,7 @@
 #include "sockets/bell.h"
 #include "sockets/status.h"
 #include "sockets/stream_internal.h"
+#include "sockets/trim.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -56,15 +57,6 @@ void publish(int fd, Socket* s, ring::Writer& writer) {
   if (writer.must_ring()) ring(fd, c);
 }
 
-void give_back_segments(Connection* c, ring::Writer& writer) {
-  std::uint64_t bits = writer.take_released();
-  while (bits != 0) {
-    const auto index = static_cast<std::uint32_t>(__builtin_ctzll(bits));
-    bits &= bits - 1;
-    sys::madvise(layout::segment_data(c->own, index), layout::kSegmentBytes, MADV_REMOVE);
-  }
-}
-
 // Appends as much as fits. With tx held. Returns bytes appended; *error: corrupt peer.
 std::size_t put(int fd, Socket* s, const iovec* parts, std::size_t count, std::size_t skip) {
   Connection* c = s->connection;
@@ -100,7 +92,7 @@ std::size_t put(int fd, Socket* s, const iovec* parts, std::size_t count, std::s
     }
   }
   if (unpublished > 0) publish(fd, s, writer);
-  if (c->writer.released != 0) give_back_segments(c, writer);
+  if (total > 0) settle_segments(c);
   if (total > 0) {
     c->bytes_sent.store(c->bytes_sent.load(kRelaxed) + total, kRelaxed);
     add_sent(s->status, total);

@@ -8,6 +8,7 @@
 #include "base/untrusted.h"
 #include "sockets/bell.h"
 #include "sockets/stream_internal.h"
+#include "sockets/trim.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -33,6 +34,7 @@ void VainWakes::another() {
 }
 
 long sleep_on_bell(int fd, std::int64_t deadline_ns) {
+  trim_idle();
   if (deadline_ns == 0) {
     // The kernel's own receive: EINTR or a restart, as the program's SA_RESTART says. A socket that
     // another thread made non-blocking meanwhile answers EAGAIN: wait with poll then.

@@ -9,6 +9,7 @@
 #include "sockets/epoll.h"
 #include "sockets/listener.h"
 #include "sockets/stream.h"
+#include "sockets/trim.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -206,6 +207,7 @@ long run(Poll& poll, std::int64_t timeout_ns, const sigset_t* mask) {
       const std::int64_t ns = std::max<std::int64_t>(0, deadline - sys::monotonic_ns());
       left = {ns / 1'000'000'000, ns % 1'000'000'000};
     }
+    trim_idle();
     poll.arm(vain > 256);
     long r = poll.look();
     const std::uint64_t begin = ticks();
