@@ -154,13 +154,17 @@ void absorb_events(Connection* c) {
   if (flags != 0 || gone) c->trouble.store(true, std::memory_order_release);
 }
 
-void reset_untrusted(Connection* c) {
+void reset_broken(Connection* c) {
   Hold hold(c->state_lock);
   c->poisoned.store(true, std::memory_order_release);
   conn::on_reset(c->state);
   c->trouble.store(true, std::memory_order_release);
   // So that an honest peer behind damaged memory learns of it too.
   c->own->hot.flags.fetch_or(layout::kFlagReset, std::memory_order_release);
+}
+
+void reset_untrusted(Connection* c) {
+  reset_broken(c);
   count_untrusted_reset();
 }
 

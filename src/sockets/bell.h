@@ -38,6 +38,10 @@ void absorb_events(Connection* connection);
 // The peer's area failed a check: reset, and never read it again.
 void reset_untrusted(Connection* connection);
 
+// A process that shares the connection was killed while it moved positions: what they say cannot be
+// trusted any more. Reset, for both sides.
+void reset_broken(Connection* connection);
+
 // Looks at the bell without blocking: takes a CONNECTED that has come, notes the end of the peer.
 // Called after a wake-up, or when a call needs to know now. Takes bell.
 void look_at_bell(int fd, Socket* socket);

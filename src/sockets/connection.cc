@@ -57,6 +57,8 @@ void open_read_only(int* fd) {
 
 // Everything but the locks, which a late locker may hold at this moment.
 void reset(Connection* c) {
+  c->tx.forget_recovery();
+  c->rx.forget_recovery();
   c->writer = {};
   c->bytes_sent.store(0, std::memory_order_relaxed);
   c->remembered_as_grown = false;

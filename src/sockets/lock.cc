@@ -45,10 +45,11 @@ bool Lock::acquire_contended() {
     const long r = sys::futex_wait(reinterpret_cast<std::uint32_t*>(&word_), seen | kWaiters,
                                    &kRecheck);
     if (r == -110 /* ETIMEDOUT */ && !sys::thread_exists(static_cast<int>(seen & ~kWaiters))) {
-      // The owner was killed inside: its half-done work is in memory it alone wrote; take over.
+      // The owner was killed inside.
       std::uint32_t dead = seen | kWaiters;
       if (word_.compare_exchange_strong(dead, me | kWaiters, std::memory_order_acquire,
                                         std::memory_order_relaxed)) {
+        recovered_.store(1, std::memory_order_relaxed);
         return true;
       }
     }

@@ -2,7 +2,8 @@
 //
 // The word holds the owner's thread id, so that (1) a signal handler that interrupts its own thread
 // inside the critical section is recognised instead of deadlocking, and (2) the lock of a killed
-// process is taken over. Critical sections are short and never sleep.
+// process is taken over; recovered() says so from then on, because what it guards may be half
+// changed. Critical sections are short and never sleep.
 //
 // Async-signal-safe. Zero-initialised memory is an unlocked lock.
 #pragma once
@@ -38,6 +39,8 @@ class Lock {
   }
   // In the child of a fork, for locks in private memory: whoever held it does not exist here.
   void reset_after_fork() { word_.store(0, std::memory_order_relaxed); }
+  void forget_recovery() { recovered_.store(0, std::memory_order_relaxed); }
+  bool recovered() const { return recovered_.load(std::memory_order_relaxed) != 0; }
   bool held_by_me() const {
     return (word_.load(std::memory_order_relaxed) & ~kWaiters) == thread_id();
   }
@@ -48,6 +51,7 @@ class Lock {
   void wake();
 
   std::atomic<std::uint32_t> word_{0};
+  std::atomic<std::uint32_t> recovered_{0};
 };
 
 // Holds a lock for a scope; `owns()` is false when the thread had it already.

@@ -152,6 +152,7 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
         result = c->nonblocking.load(kRelaxed) || (flags & MSG_DONTWAIT) != 0 ? -EAGAIN : -EINTR;
         break;
       }
+      if (c->rx.recovered()) reset_broken(c);
       if (lookup(fd) != s) {
         // Closed by another thread. As in the kernel, a receive that slept through it still takes
         // what has come; the number may be another file by now, so nothing is rung.
