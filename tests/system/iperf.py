@@ -33,7 +33,10 @@ def run_form(stage, server, name, options):
         assert end[sent]["bytes"] >= end[received]["bytes"] > 1 << 20, (name, end[sent], end[received])
         assert end[sent]["bytes"] - end[received]["bytes"] < 64 << 20, (name, end[sent], end[received])
         if "-n" in options:
-            assert end[sent]["bytes"] == 256 << 20, (name, end[sent])
+            # iperf3 looks at the amount between writes, but not after the last of ten in a row: a
+            # write that was cut short shifts the ten, and one more block of 128 KiB is sent.
+            excess = end[sent]["bytes"] - (256 << 20)
+            assert 0 <= excess <= 128 << 10, (name, end[sent])
         moved += end[received]["bytes"]
     case.say(f"  {stage.mode}: {name}: {moved * 8 / 1e9 / max(SECONDS, 1):.1f} Gbit moved")
     return moved
