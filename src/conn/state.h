@@ -20,12 +20,12 @@
 namespace shunt::conn {
 
 struct State {
-  bool read_shut = false;      // this program: shutdown(SHUT_RD)
-  bool write_shut = false;     // this program: shutdown(SHUT_WR)
+  bool read_shut = false;   // this program: shutdown(SHUT_RD)
+  bool write_shut = false;  // this program: shutdown(SHUT_WR)
   bool peer_finished = false;
   bool peer_gone = false;
-  bool dead = false;           // reset, by whom ever
-  int pending_error = 0;       // errno that the next call reports, once
+  bool dead = false;      // reset, by whom ever
+  int pending_error = 0;  // errno that the next call reports, once
 };
 
 void on_peer_finished(State& s);

@@ -33,9 +33,9 @@ inline constexpr std::uint64_t kAreaBytes = kSegmentsOffset + kStreamBytes;
 inline constexpr std::uint32_t kInlineBytes = 88;
 
 // Flags in HotLine::flags. Each is set once by the owner and never cleared.
-inline constexpr std::uint16_t kFlagFin = 1;    // no bytes follow `head`
-inline constexpr std::uint16_t kFlagReset = 2;  // the owner aborted (ECONNRESET for the peer)
-inline constexpr std::uint16_t kFlagClosed = 4; // the owner will not read any more
+inline constexpr std::uint16_t kFlagFin = 1;     // no bytes follow `head`
+inline constexpr std::uint16_t kFlagReset = 2;   // the owner aborted (ECONNRESET for the peer)
+inline constexpr std::uint16_t kFlagClosed = 4;  // the owner will not read any more
 
 struct AreaHeader {
   std::uint32_t magic;
@@ -57,8 +57,8 @@ struct alignas(128) HotLine {
   std::atomic<std::uint32_t> recv_waiting;  // odd: the owner sleeps until head of the peer moves
   std::atomic<std::uint32_t> send_waiting;  // odd: the owner sleeps until tail of the peer moves
   std::atomic<std::uint16_t> flags;
-  std::atomic<std::uint16_t> inline_bytes;    // 0: nothing inline
-  std::atomic<std::uint64_t> inline_start;    // stream position of the first inline byte
+  std::atomic<std::uint16_t> inline_bytes;  // 0: nothing inline
+  std::atomic<std::uint64_t> inline_start;  // stream position of the first inline byte
   std::atomic<std::uint64_t> inline_data[kInlineBytes / 8];
 };
 
@@ -76,7 +76,7 @@ struct SegmentControl {
   std::atomic<std::uint32_t> next;    // index of the next segment in the circular buffer
   std::atomic<std::uint32_t> last;    // 1: a write ended in this segment
   std::uint32_t reserved;
-  std::atomic<std::uint64_t> base;    // stream position of offset 0 in the current lap
+  std::atomic<std::uint64_t> base;  // stream position of offset 0 in the current lap
 };
 
 struct Area {

@@ -39,9 +39,9 @@ struct StatusAddress {
 
 struct StatusEntry {
   std::atomic<std::uint32_t> sequence;
-  std::atomic<std::uint32_t> state;  // EntryState
-  std::atomic<std::uint32_t> via;    // EntryVia
-  std::atomic<std::uint32_t> reason; // wire::Reason
+  std::atomic<std::uint32_t> state;   // EntryState
+  std::atomic<std::uint32_t> via;     // EntryVia
+  std::atomic<std::uint32_t> reason;  // wire::Reason
   StatusAddress local;
   StatusAddress peer;
   char peer_partition[kPartitionNameBytes];  // empty: the own partition, or unknown
@@ -70,7 +70,7 @@ struct StatusPage {
   StatusTotals shared_memory;
   StatusTotals kernel;
   std::atomic<std::uint64_t> reasons[wire::kReasonCount];  // connections for each wire::Reason
-  std::atomic<std::uint64_t> resets_untrusted;       // peers whose area failed a check
+  std::atomic<std::uint64_t> resets_untrusted;             // peers whose area failed a check
   std::atomic<std::uint64_t> rings_sent;
   std::atomic<std::uint64_t> sleeps;
   std::atomic<std::uint64_t> entries_lost;  // connections without a StatusEntry (table full)

@@ -115,8 +115,7 @@ inline int ppoll(pollfd* fds, std::size_t count, const timespec* timeout, const 
   timespec copy{};
   if (timeout != nullptr) copy = *timeout;
   return static_cast<int>(raw(SYS_ppoll, arg(fds), static_cast<long>(count),
-                              timeout != nullptr ? arg(&copy) : 0, arg(mask),
-                              kKernelSigsetBytes));
+                              timeout != nullptr ? arg(&copy) : 0, arg(mask), kKernelSigsetBytes));
 }
 inline int epoll_create1(int flags) { return static_cast<int>(raw(SYS_epoll_create1, flags)); }
 inline int epoll_ctl(int epfd, int op, int fd, epoll_event* event) {
@@ -124,8 +123,8 @@ inline int epoll_ctl(int epfd, int op, int fd, epoll_event* event) {
 }
 inline int epoll_pwait2(int epfd, epoll_event* events, int max, const timespec* timeout,
                         const sigset_t* mask) {
-  return static_cast<int>(raw(SYS_epoll_pwait2, epfd, arg(events), max, arg(timeout), arg(mask),
-                              kKernelSigsetBytes));
+  return static_cast<int>(
+      raw(SYS_epoll_pwait2, epfd, arg(events), max, arg(timeout), arg(mask), kKernelSigsetBytes));
 }
 inline int eventfd2(unsigned value, int flags) {
   return static_cast<int>(raw(SYS_eventfd2, value, flags));

@@ -15,8 +15,8 @@
 namespace shunt::wire {
 
 struct Endpoint {
-  std::uint16_t family = 0;  // AF_INET, AF_INET6; 0: none
-  std::uint16_t port = 0;    // host byte order
+  std::uint16_t family = 0;                // AF_INET, AF_INET6; 0: none
+  std::uint16_t port = 0;                  // host byte order
   std::array<std::uint8_t, 16> address{};  // network order; IPv4 uses the first four
 
   friend bool operator==(const Endpoint&, const Endpoint&) = default;

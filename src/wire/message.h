@@ -48,12 +48,12 @@ inline constexpr std::uint16_t kViaDriver = 1;  // Message::flags
 struct Message {
   MessageType type = MessageType::kConnect;
   std::uint16_t flags = 0;
-  std::uint32_t reason = 0;       // wire::Reason
-  std::uint64_t id = 0;           // names the request between two drivers; 0 elsewhere
-  std::uint32_t generation = 0;   // of the area at `area`
-  std::uint32_t partition = 0;    // number of the sending partition; 0 on the direct way
-  Endpoint source;                // of the connecting socket
-  Endpoint destination;           // as the connecting program asked for it
+  std::uint32_t reason = 0;      // wire::Reason
+  std::uint64_t id = 0;          // names the request between two drivers; 0 elsewhere
+  std::uint32_t generation = 0;  // of the area at `area`
+  std::uint32_t partition = 0;   // number of the sending partition; 0 on the direct way
+  Endpoint source;               // of the connecting socket
+  Endpoint destination;          // as the connecting program asked for it
   Location area;
   friend bool operator==(const Message&, const Message&) = default;
 };

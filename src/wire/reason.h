@@ -18,12 +18,12 @@ enum class Reason : std::uint32_t {
   kUnsupportedCall = 6,
   kUntrustedListener = 7,  // the rendezvous is not owned by the owner of the TCP listener
   kBacklogFull = 8,
-  kNoMemory = 9,         // memfd, mapping or descriptor limit
-  kRefused = 10,         // the other side refused (version, validation)
-  kOrdinaryPeer = 11,    // an ordinary TCP client connected to our listener
-  kNameTaken = 12,       // the rendezvous name is held by somebody else
-  kReusePort = 13,       // listener with SO_REUSEPORT
-  kBadSource = 14,       // source address not one of the partition's
+  kNoMemory = 9,       // memfd, mapping or descriptor limit
+  kRefused = 10,       // the other side refused (version, validation)
+  kOrdinaryPeer = 11,  // an ordinary TCP client connected to our listener
+  kNameTaken = 12,     // the rendezvous name is held by somebody else
+  kReusePort = 13,     // listener with SO_REUSEPORT
+  kBadSource = 14,     // source address not one of the partition's
   kVersion = 15,
 };
 
