@@ -149,9 +149,22 @@ long control_connection(EpollSet* set, int op, Socket* s, int fd, const epoll_ev
 long control_plain(EpollSet* set, int op, Socket* s, int fd, epoll_event* event) {
   const bool listener = s->kind.load(std::memory_order_acquire) == Kind::kListener;
   const int kernel_fd = listener ? waiting_descriptor(fd, s) : fd;
-  const int r = sys::epoll_ctl(set->epfd, op, kernel_fd, event);
-  if (r < 0) return r;
   EpollEntry* e = find(s, set, fd);
+  int r = 0;
+  if (kernel_fd != fd && event != nullptr) {
+    // What stands for the listener is an epoll instance, for which the kernel knows no exclusive
+    // waits: without them more than one waiter may be woken, which the program must expect anyway.
+    const std::uint32_t exclusive = event->events & EPOLLEXCLUSIVE;
+    if (op == EPOLL_CTL_MOD && (exclusive != 0 || (e != nullptr && (e->events & EPOLLEXCLUSIVE) != 0))) {
+      return -EINVAL;
+    }
+    epoll_event shared = *event;
+    shared.events &= ~exclusive;
+    r = sys::epoll_ctl(set->epfd, op, kernel_fd, &shared);
+  } else {
+    r = sys::epoll_ctl(set->epfd, op, kernel_fd, event);
+  }
+  if (r < 0) return r;
   if (op == EPOLL_CTL_DEL) {
     if (e != nullptr) forget(e);
   } else if (e != nullptr) {
@@ -244,7 +257,7 @@ void attach_registrations(Socket* s) {
     Hold hold(set->lock);
     if (!connection) {
       epoll_event event{};
-      event.events = e->events;
+      event.events = e->events & ~static_cast<std::uint32_t>(EPOLLEXCLUSIVE);
       event.data = e->data;
       sys::epoll_ctl(set->epfd, EPOLL_CTL_ADD, waiting_descriptor(e->fd, s), &event);
       continue;
