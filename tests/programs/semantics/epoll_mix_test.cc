@@ -49,6 +49,22 @@ TEST(EpollMix, ListenerEdgeTriggered) {
   }
 }
 
+TEST(EpollMix, ListenerExclusive) {
+  // As servers with several processes on one listener register it.
+  Fd listener = listen_on();
+  set_nonblocking(listener);
+  Epoll e;
+  e.add(listener, EPOLLIN | EPOLLEXCLUSIVE);
+  Fd client = connect_to("127.0.0.1", port_of(listener));
+  EXPECT_EQ(e.wait(), EPOLLIN);
+  Fd server = accept_from(listener);
+  expect_echo(client, server, "exclusive");
+  epoll_event change{};
+  change.events = EPOLLIN | EPOLLEXCLUSIVE;
+  EXPECT_EQ(epoll_ctl(e.fd(), EPOLL_CTL_MOD, listener, &change), -1);
+  EXPECT_EQ(errno, EINVAL);
+}
+
 TEST(EpollMix, RegisteredBeforeConnect) {
   Fd listener = listen_on();
   Fd client = tcp_socket(AF_INET, SOCK_NONBLOCK);
