@@ -125,7 +125,7 @@ void disarm_write(Connection* c) {
 void look_at_bell(int fd, Socket* socket) {
   Connection* c = socket->connection;
   Hold hold(c->bell);
-  if (!hold.owns() || lookup(fd) != socket) return;
+  if (!hold.owns() || !still_under(fd, socket, c)) return;
   if (c->peer.load(kRelaxed) == nullptr || c->bell_state.sleepers.load(kRelaxed) == 0) {
     drain(fd, c);
     return;

@@ -153,7 +153,7 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
         break;
       }
       if (c->rx.recovered()) reset_broken(c);
-      if (lookup(fd) != s) {
+      if (!still_under(fd, s, c)) {
         // Closed by another thread. As in the kernel, a receive that slept through it still takes
         // what has come; the number may be another file by now, so nothing is rung.
         result = pinned ? -EBADF : kNotOurs;

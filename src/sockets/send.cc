@@ -200,7 +200,7 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
       Hold tx(c->tx);
       if (!tx.owns()) return defer(c, parts, count);
       if (c->tx.recovered()) reset_broken(c);
-      if (lookup(fd) != s) {
+      if (!still_under(fd, s, c)) {
         result = done > 0 || pinned ? -EBADF : kNotOurs;
         break;
       }

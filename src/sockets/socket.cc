@@ -73,7 +73,6 @@ Socket* enter(int fd, Kind kind, std::uint16_t family) {
   s->family = family;
   s->connect_unreported = false;
   s->refs.store(0, std::memory_order_relaxed);
-  s->connection = nullptr;
   s->reservation = -1;
   s->listener = nullptr;
   s->epoll = nullptr;

@@ -55,7 +55,7 @@ struct Socket {
   bool connect_unreported;        // non-blocking connect: EINPROGRESS was given, 0 is due
   std::atomic<std::uint32_t> refs;
   Lock lock;
-  Connection* connection;
+  Connection* connection;          // kConnection; later the last one, for calls that race with close
   int reservation;                // the TCP socket that holds the local port; -1: none
   Listener* listener;
   EpollSet* epoll;                // kEpoll
@@ -71,6 +71,12 @@ struct Socket {
 
 // nullptr: not ours. Valid while the entry stays; lock (or pin) and check again before use.
 Socket* lookup(int fd);
+// Whether `fd` is, at this moment, the connection that a call found `socket` to be when it read
+// `connection` from it. With one of the connection's locks held the answer stays true.
+inline bool still_under(int fd, const Socket* socket, const Connection* connection) {
+  return lookup(fd) == socket && socket->kind.load(std::memory_order_acquire) == Kind::kConnection &&
+         socket->connection == connection;
+}
 // Takes a Socket into use, entered for `fd` (which the kernel has just given to the caller).
 // nullptr: no memory, or `fd` is beyond the table: then it is simply not ours.
 Socket* enter(int fd, Kind kind, std::uint16_t family);

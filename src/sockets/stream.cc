@@ -59,7 +59,7 @@ long shutdown_stream(int fd, Socket* s, int how) {
   if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;
   Connection* c = s->connection;
   Hold tx(c->tx);
-  if (tx.owns() && lookup(fd) != s) return kNotOurs;
+  if (tx.owns() && !still_under(fd, s, c)) return kNotOurs;
   absorb_events(c);
   {
     Hold hold(c->state_lock);

@@ -12,10 +12,12 @@ void destroy(Socket* s) {
   retire(s);
   close_listener(s);
   destroy_epoll_set(s);
-  if (Connection* c = s->connection) {
+  if (s->kind.load(std::memory_order_acquire) == Kind::kConnection) {
+    // The pointer stays: a call that raced with the close may still follow it, to a page that is
+    // always a Connection, and finds under its locks that the descriptor is gone.
+    Connection* c = s->connection;
     c->tx.acquire();
     c->rx.acquire();
-    s->connection = nullptr;
     unmap_area(c->own);
     unmap_area(c->peer.load(std::memory_order_relaxed));
     free_connection(c);
