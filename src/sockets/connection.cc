@@ -66,6 +66,7 @@ void reset(Connection* c) {
   c->reader = {};
   c->bytes_received.store(0, std::memory_order_relaxed);
   c->bell_state.sleepers.store(0, std::memory_order_relaxed);
+  c->bell_state.left.store(0, std::memory_order_relaxed);
   c->bell_state.maybe_rung.store(false, std::memory_order_relaxed);
   c->read_armed_epolls.store(0, std::memory_order_relaxed);
   c->write_armed_epolls.store(0, std::memory_order_relaxed);

@@ -38,6 +38,7 @@ struct StoredOption {
 // Who sleeps on the bell, so that nobody swallows the ring that another needs.
 struct BellState {
   std::atomic<std::uint32_t> sleepers;  // in a level-triggered wait on the bell, either direction
+  std::atomic<std::uint32_t> left;      // rings that epoll waits did not bother to read
   std::atomic<bool> maybe_rung;         // an epoch was announced since the bell was last drained
 };
 

@@ -14,6 +14,8 @@ namespace {
 // Looks in vain after which a hot entry is armed although the loop stays busy.
 constexpr std::uint32_t kIdleLooks = 256;
 constexpr int kKernelBatch = 64;
+// A bell holds some 270 single bytes; several epoll sets may each leave this many.
+constexpr std::uint32_t kRingsLeft = 32;
 
 long kernel_wait(int epfd, epoll_event* events, int max, const timespec* timeout,
                  const sigset_t* mask) {
@@ -51,6 +53,18 @@ int scan(EpollSet* set, epoll_event* events, int max) {
   return n;
 }
 
+// A plain ring says no more than that the entry is hot now. The watch is edge-triggered, so its byte
+// may stay on the bell; it is read before the bell could fill up, or by the next level-triggered
+// sleeper. CONNECTED and the end of the peer are looked at.
+void answer_bell(EpollEntry* e, std::uint32_t kernel_events) {
+  Connection* c = e->socket->connection;
+  const bool plain = (kernel_events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) == 0 &&
+                     c->peer.load(std::memory_order_acquire) != nullptr;
+  if (plain && c->bell_state.left.fetch_add(1, std::memory_order_relaxed) < kRingsLeft) return;
+  c->bell_state.left.store(0, std::memory_order_relaxed);
+  look_at_bell(e->fd, e->socket);
+}
+
 // Sorts kernel events: the program's own go to `out`, ours make entries hot. Returns how many are
 // the program's. With the set's lock held.
 int sort_events(EpollSet* set, const epoll_event* events, int count, epoll_event* out) {
@@ -67,7 +81,7 @@ int sort_events(EpollSet* set, const epoll_event* events, int count, epoll_event
       out[n++] = events[i];
       continue;
     }
-    look_at_bell(e->fd, e->socket);
+    answer_bell(e, events[i].events);
     disarm(e);
     make_hot(e);
     e->idle_looks = 0;
