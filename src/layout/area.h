@@ -36,6 +36,7 @@ inline constexpr std::uint32_t kInlineBytes = 88;
 inline constexpr std::uint16_t kFlagFin = 1;     // no bytes follow `head`
 inline constexpr std::uint16_t kFlagReset = 2;   // the owner aborted (ECONNRESET for the peer)
 inline constexpr std::uint16_t kFlagClosed = 4;  // the owner will not read any more
+inline constexpr std::uint16_t kKnownFlags = kFlagFin | kFlagReset | kFlagClosed;
 
 struct AreaHeader {
   std::uint32_t magic;

@@ -48,7 +48,20 @@ void take_connected(int fd, Connection* c) {
     c->peer.store(peer, std::memory_order_release);
   } else {
     note_gone(c);  // closed before it was accepted, or nonsense: reset either way
+    if (n > 0) count_untrusted_reset();
   }
+}
+
+// False: it was poisoned before.
+bool poison(Connection* c) {
+  Hold hold(c->state_lock);
+  if (c->poisoned.load(kRelaxed)) return false;
+  c->poisoned.store(true, std::memory_order_release);
+  conn::on_reset(c->state);
+  c->trouble.store(true, std::memory_order_release);
+  // So that an honest peer behind damaged memory learns of it too.
+  c->own->hot.flags.fetch_or(layout::kFlagReset, std::memory_order_release);
+  return true;
 }
 
 void drain(int fd, Connection* c) {
@@ -139,8 +152,8 @@ void absorb_events(Connection* c) {
   std::uint16_t flags = 0;
   std::uint64_t tail = 0;
   const bool gone = c->gone_noticed.load(std::memory_order_acquire);
-  if (peer != nullptr) {
-    flags = Untrusted(peer->hot.flags).copy_acquire();
+  if (peer != nullptr && !c->poisoned.load(kRelaxed)) {
+    flags = Untrusted(peer->hot.flags).copy_acquire() & layout::kKnownFlags;
     tail = Untrusted(peer->tail.tail).copy_acquire();
   }
   if ((flags & layout::kFlagReset) != 0) conn::on_reset(c->state);
@@ -154,18 +167,10 @@ void absorb_events(Connection* c) {
   if (flags != 0 || gone) c->trouble.store(true, std::memory_order_release);
 }
 
-void reset_broken(Connection* c) {
-  Hold hold(c->state_lock);
-  c->poisoned.store(true, std::memory_order_release);
-  conn::on_reset(c->state);
-  c->trouble.store(true, std::memory_order_release);
-  // So that an honest peer behind damaged memory learns of it too.
-  c->own->hot.flags.fetch_or(layout::kFlagReset, std::memory_order_release);
-}
+void reset_broken(Connection* c) { poison(c); }
 
 void reset_untrusted(Connection* c) {
-  reset_broken(c);
-  count_untrusted_reset();
+  if (poison(c)) count_untrusted_reset();
 }
 
 }  // namespace shunt::sockets

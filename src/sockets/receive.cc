@@ -65,13 +65,16 @@ std::size_t take(int fd, Connection* c, Scatter& to, int flags, std::size_t peek
   return total;
 }
 
-// With rx held: the answer when no byte could be moved, although the peer's head was at `seen`.
-// 1: look again.
-long nothing_there(Connection* c, std::uint64_t seen) {
+// With rx held: the answer when no further byte could be moved, although the peer's head was at
+// `seen`. 1: look again. `keep_error`: bytes are to be reported now, an error by the next call.
+long nothing_there(Connection* c, std::uint64_t seen, bool keep_error) {
   absorb_events(c);
-  // A FIN seen now is behind data that may have come since our look.
-  if (c->reader.tail + readable_bytes(c) != seen) return 1;
+  // A FIN seen now is behind data that may have come since our look. Of a poisoned peer nothing more
+  // is read, whatever its head said before.
+  const std::uint64_t end = c->reader.tail + readable_bytes(c);
+  if (end != seen && !c->poisoned.load(kRelaxed)) return 1;
   Hold hold(c->state_lock);
+  if (keep_error && c->state.pending_error != 0) return 0;
   const conn::Answer a = conn::on_read(c->state, false);
   if (a.verdict == conn::Verdict::kEndOfFile) return 0;
   if (a.verdict == conn::Verdict::kError) return -a.error;
@@ -89,7 +92,8 @@ bool worth_a_look(const Connection* c, std::uint64_t seen) {
   if (read_over(c)) return true;
   const layout::Area* peer = c->peer.load(std::memory_order_acquire);
   if (peer == nullptr) return false;
-  return Untrusted(peer->hot.head).copy() != seen || Untrusted(peer->hot.flags).copy() != 0;
+  return Untrusted(peer->hot.head).copy() != seen ||
+         (Untrusted(peer->hot.flags).copy() & layout::kKnownFlags) != 0;
 }
 
 // Waits until there may be something to read. `seen`: the head that was known to be consumed.
@@ -175,7 +179,7 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
       if (total == 0 && c->peer.load(kRelaxed) == nullptr) look_at_bell(fd, s);
       // What the look in take() has found, not what may have come since: the wait is for more.
       seen = c->reader.head;
-      result = nothing_there(c, seen);
+      result = nothing_there(c, seen, total > 0);
       if (result == 1 && nothing_wanted) result = 0;
       if (result == 1) continue;
       if (result != -EAGAIN) break;

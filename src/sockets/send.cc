@@ -204,6 +204,7 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
         result = done > 0 || pinned ? -EBADF : kNotOurs;
         break;
       }
+      if (done > 0 && write_over(c)) break;  // the next call reports why
       result = may_send(c, size - done);
       if (result <= -10'000) {
         done = size;  // discarded, as the write that TCP answers with RST
@@ -216,6 +217,8 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
       if (n > 0) vain = {};
       if (deferred.size > 0) flush_deferred(fd, s);
       if (done == size) break;
+      // The peer's tail was found to be a lie just now: that is the answer, not EAGAIN.
+      if (n == 0 && c->poisoned.load(kRelaxed)) continue;
       c->space_lacks.fetch_add(1, kRelaxed);
       result = -EAGAIN;
       if (c->nonblocking.load(kRelaxed) || dont_wait) break;
