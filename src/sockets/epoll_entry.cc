@@ -96,6 +96,7 @@ bool arm(EpollEntry* e) {
     if (!e->armed_read) c->read_armed_epolls.fetch_add(1, std::memory_order_seq_cst);
     e->armed_read = true;
     arm_read(c);
+    if (rx.owns()) refresh_reader(c);  // the look before a sleep checks the peer's area
   }
   if ((e->events & kOut) != 0) {
     Hold tx(c->tx);
