@@ -8,7 +8,7 @@
 #include "sockets/bell.h"
 #include "sockets/epoll.h"
 #include "sockets/listener.h"
-#include "sockets/stream.h"
+#include "sockets/stream_internal.h"
 #include "sockets/trim.h"
 #include "sys/kernel.h"
 
@@ -185,7 +185,7 @@ class Poll {
 
 long run(Poll& poll, std::int64_t timeout_ns, const sigset_t* mask) {
   const std::int64_t deadline = timeout_ns < 0 ? -1 : sys::monotonic_ns() + timeout_ns;
-  std::uint32_t vain = 0;
+  VainWakes vain;
   for (;;) {
     const int ready = poll.look();
     if (ready > 0 || timeout_ns == 0) {
@@ -208,7 +208,7 @@ long run(Poll& poll, std::int64_t timeout_ns, const sigset_t* mask) {
       left = {ns / 1'000'000'000, ns % 1'000'000'000};
     }
     trim_idle();
-    poll.arm(vain > 256);
+    poll.arm(vain.force);
     long r = poll.look();
     const std::uint64_t begin = ticks();
     if (r == 0) {
@@ -221,8 +221,9 @@ long run(Poll& poll, std::int64_t timeout_ns, const sigset_t* mask) {
       poll.answer_bells();
       const int user = poll.look();
       const long total = poll.merge(user);
-      if (total > 0 || r == 0) return total;
-      if (++vain > 8) sys::sched_yield();
+      // A bell that is readable for ever (its other end was shut down) must not hide the deadline.
+      if (total > 0 || r == 0 || (deadline >= 0 && sys::monotonic_ns() >= deadline)) return total;
+      vain.another();
       continue;
     }
     poll.disarm();
