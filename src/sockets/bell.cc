@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "base/untrusted.h"
+#include "sockets/epoll.h"
 #include "sockets/status.h"
 #include "sys/kernel.h"
 #include "wire/message.h"
@@ -25,13 +26,14 @@ void note_if_gone(int fd, Connection* c) {
   if (sys::ppoll(&p, 1, &now, nullptr) == 1 && (p.revents & POLLHUP) != 0) note_gone(c);
 }
 
-// The first message on a connecting side's bell. With c->bell held.
-void take_connected(int fd, Connection* c) {
+// The first message on a connecting side's bell; `keep`: leave it there, for others who sleep until
+// the bell is readable. With c->bell held.
+void take_connected(int fd, Connection* c, bool keep) {
   wire::MessageBytes bytes;
   int area_fd = -1;
   int fd_count = 0;
   const long n = sys::recv_fds(fd, bytes.data(), bytes.size(), &area_fd, 1, &fd_count,
-                               MSG_DONTWAIT);
+                               keep ? MSG_DONTWAIT | MSG_PEEK : MSG_DONTWAIT);
   if (n == -EAGAIN || n == -EINTR) return;
   const layout::Area* peer = nullptr;
   if (n == static_cast<long>(bytes.size()) && fd_count == 1) {
@@ -64,17 +66,26 @@ bool poison(Connection* c) {
   return true;
 }
 
-void drain(int fd, Connection* c) {
+// Takes what is on the bell, a CONNECTED too. `others_sleep`: they would miss what is taken, so only
+// CONNECTED is looked at and all stays. With c->bell held.
+void drain(int fd, Socket* socket, bool others_sleep) {
+  Connection* c = socket->connection;
   if (c->peer.load(kRelaxed) == nullptr) {
     if (c->gone_noticed.load(kRelaxed)) return;
-    take_connected(fd, c);
+    take_connected(fd, c, others_sleep);
     if (c->peer.load(kRelaxed) == nullptr) return;
+    if (!others_sleep && epolls_rely_on(c)) note_missed(socket);
+  }
+  if (others_sleep) {
+    c->bell_state.maybe_rung.store(true, std::memory_order_seq_cst);
+    return;
   }
   // Before reading: an epoch announced from here on may be rung for after our read.
   c->bell_state.maybe_rung.store(false, std::memory_order_seq_cst);
   std::uint8_t rings[256];
   for (;;) {
     const long n = sys::recv(fd, rings, sizeof rings, MSG_DONTWAIT);
+    if (n > 0 && epolls_rely_on(c)) note_missed(socket);
     if (n == static_cast<long>(sizeof rings)) continue;
     if (n == 0 || (n < 0 && n != -EAGAIN && n != -EINTR)) note_if_gone(fd, c);
     break;
@@ -82,6 +93,11 @@ void drain(int fd, Connection* c) {
 }
 
 }  // namespace
+
+bool epolls_rely_on(const Connection* c) {
+  return c->read_armed_epolls.load(std::memory_order_seq_cst) != 0 ||
+         c->write_armed_epolls.load(std::memory_order_seq_cst) != 0;
+}
 
 void ring(int fd, Connection* connection) {
   const std::uint8_t byte = wire::kRing;
@@ -91,14 +107,14 @@ void ring(int fd, Connection* connection) {
   count_ring();
 }
 
-bool enter_sleep(int fd, const Socket* socket, bool force) {
+bool enter_sleep(int fd, Socket* socket, bool force) {
   Connection* c = socket->connection;
   Hold hold(c->bell);
   if (lookup(fd) != socket) return false;
   if (force) c->bell_state.sleepers.store(0, kRelaxed);
   if (c->bell_state.sleepers.load(kRelaxed) == 0 &&
       (c->bell_state.maybe_rung.load(kRelaxed) || c->peer.load(kRelaxed) == nullptr)) {
-    drain(fd, c);
+    drain(fd, socket, false);
   }
   c->bell_state.sleepers.fetch_add(1, std::memory_order_seq_cst);
   count_sleep();
@@ -138,9 +154,15 @@ void disarm_write(Connection* c) {
 void look_at_bell(int fd, Socket* socket) {
   Connection* c = socket->connection;
   Hold hold(c->bell);
-  if (!hold.owns() || !still_under(fd, socket, c)) return;
-  if (c->peer.load(kRelaxed) == nullptr || c->bell_state.sleepers.load(kRelaxed) == 0) {
-    drain(fd, c);
+  if (!hold.owns()) return;
+  if (!still_under(fd, socket, c)) {
+    // An epoll registration outlives its number while a duplicate of it is open.
+    fd = next_descriptor(socket, 0, -1);
+    if (fd < 0 || !still_under(fd, socket, c)) return;
+  }
+  const bool others_sleep = c->bell_state.sleepers.load(kRelaxed) != 0;
+  if (c->peer.load(kRelaxed) == nullptr || !others_sleep) {
+    drain(fd, socket, others_sleep);
     return;
   }
   note_if_gone(fd, c);  // others sleep on the rings: only look for the end

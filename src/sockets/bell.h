@@ -4,6 +4,7 @@
 //   - a sleeper waits level-triggered (poll, or recv with MSG_PEEK) and consumes nothing;
 //   - rings are drained only by one who is about to sleep while nobody else does (`sleepers`);
 //   - after a drain the sleeper announces a new odd epoch and looks once more before it sleeps;
+//   - whoever drains what an armed epoll entry relies on notes that: see note_missed() in epoll.h;
 //   - an epoch is taken back (made even) only when no other sleeper relies on it.
 // So each sleeper has, after the last drain, an epoch for which the peer rings.
 //
@@ -23,7 +24,7 @@ void ring(int fd, Connection* connection);
 // Before sleeping: drains if allowed, counts the caller as a sleeper. False: `fd` is not ours any
 // more (closed by another thread); do not sleep. `force` drains although others are counted as
 // sleepers: for a caller who was woken many times for nothing (a sleeping process was killed).
-bool enter_sleep(int fd, const Socket* socket, bool force);
+bool enter_sleep(int fd, Socket* socket, bool force);
 void leave_sleep(Connection* connection);
 
 // Announce that we sleep for data / for space; the answer is whether there is a reason not to.
@@ -41,6 +42,9 @@ void reset_untrusted(Connection* connection);
 // A process that shares the connection was killed while it moved positions: what they say cannot be
 // trusted any more. Reset, for both sides.
 void reset_broken(Connection* connection);
+
+// Whether epoll sets wait for the kernel to tell them of a ring.
+bool epolls_rely_on(const Connection* connection);
 
 // Looks at the bell without blocking: takes a CONNECTED that has come, notes the end of the peer.
 // Called after a wake-up, or when a call needs to know now. Takes bell.

@@ -36,6 +36,16 @@ long wait_epoll(int epfd, epoll_event* events, int max, std::int64_t timeout_ns,
 // otherwise, so that the kernel's readiness of `epfd` is the truth until then. For poll on epfd.
 bool epoll_has_hot_event(Socket* set);
 
+// The kernel forgets an event that nobody has fetched when the bell is drained, and hears nothing of
+// shutdown(). So whoever does either to a connection that epoll sets rely on notes it, under any locks,
+// and rouses the sets' entries when it holds none.
+void note_missed(Socket* socket);
+extern std::atomic<Socket*> missed_sockets;
+void rouse_missed_now();
+inline void rouse_missed() {
+  if (missed_sockets.load(std::memory_order_relaxed) != nullptr) rouse_missed_now();
+}
+
 // A socket changes what stands for it in the kernel (it becomes a connection or a listener). Its
 // registrations, made while it was plain TCP, are taken out of the kernel before the change, while
 // the descriptor still names the TCP socket, and put back after it.

@@ -22,6 +22,16 @@ std::uint32_t chunk_count = 0;
 EpollEntry* free_entries = nullptr;
 std::uint64_t secret = 0;  // upper 40 bits of every cookie
 
+struct Pin {
+  explicit Pin(int fd) : socket(lookup_pinned(fd)) {}
+  ~Pin() {
+    if (socket != nullptr) unpin(socket);
+  }
+  Pin(const Pin&) = delete;
+  Pin& operator=(const Pin&) = delete;
+  Socket* const socket;
+};
+
 EpollEntry* allocate_entry() {
   if (free_entries == nullptr) {
     if (chunk_count == kChunks) return nullptr;
@@ -71,6 +81,11 @@ void forget(EpollEntry* e) {
   free_entries = e;
 }
 
+void count_special(EpollSet* set) {
+  set->special.fetch_add(1, std::memory_order_relaxed);
+  set->has_cookies.store(true, std::memory_order_relaxed);
+}
+
 EpollEntry* remember(EpollSet* set, Socket* s, int fd, const epoll_event& event, Watched watched) {
   EpollEntry* e = allocate_entry();
   if (e == nullptr) return nullptr;
@@ -85,13 +100,12 @@ EpollEntry* remember(EpollSet* set, Socket* s, int fd, const epoll_event& event,
   s->registrations = e;
   e->next_of_set = set->entries;
   set->entries = e;
-  if (watched != Watched::kPlain) set->special.fetch_add(1, std::memory_order_relaxed);
+  if (watched != Watched::kPlain) count_special(set);
   return e;
 }
 
-// A thread that sleeps in the kernel's wait must look at the hot list again.
-void kick(EpollSet* set) {
-  if (set->sleepers.load(std::memory_order_seq_cst) == 0) return;
+// Makes the kernel's side of the set ready, so that its waiters look at the hot list.
+void signal(EpollSet* set) {
   const std::uint64_t one = 1;
   if (set->kick == 0) {
     const int fd = sys::eventfd2(0, O_CLOEXEC | O_NONBLOCK);
@@ -103,6 +117,11 @@ void kick(EpollSet* set) {
     sys::epoll_ctl(set->epfd, EPOLL_CTL_ADD, set->kick, &event);
   }
   sys::write(set->kick, &one, sizeof one);
+}
+
+// A thread that sleeps in the kernel's wait must look at the hot list again.
+void kick(EpollSet* set) {
+  if (set->sleepers.load(std::memory_order_seq_cst) != 0) signal(set);
 }
 
 epoll_event bell_event(const EpollEntry* e) {
@@ -219,16 +238,19 @@ void made_epoll(int epfd) {
 }
 
 long control_epoll(int epfd, int op, int fd, epoll_event* event) {
-  Socket* owner = lookup(epfd);
+  if (op != EPOLL_CTL_DEL && event == nullptr) return kPassToKernel;  // EFAULT
+  if (op != EPOLL_CTL_ADD && op != EPOLL_CTL_DEL && op != EPOLL_CTL_MOD) return kPassToKernel;
+  // Pinned: a close() meanwhile in another thread must find the registration and drop it.
+  const Pin owner_pin(epfd);
+  const Pin pin(fd);
+  Socket* owner = owner_pin.socket;
+  Socket* s = pin.socket;
   if (owner == nullptr || owner->kind.load(std::memory_order_acquire) != Kind::kEpoll) {
     return kPassToKernel;
   }
-  if (op != EPOLL_CTL_DEL && event == nullptr) return kPassToKernel;  // EFAULT
-  if (op != EPOLL_CTL_ADD && op != EPOLL_CTL_DEL && op != EPOLL_CTL_MOD) return kPassToKernel;
   SignalsBlocked blocked;
   Hold registered(registry);
-  Socket* s = lookup(fd);
-  if (s == nullptr || lookup(epfd) != owner) return kPassToKernel;
+  if (s == nullptr || lookup(fd) != s || lookup(epfd) != owner) return kPassToKernel;
   EpollSet* set = owner->epoll;
   Hold hold(set->lock);
   set->epfd = epfd;
@@ -263,12 +285,45 @@ void attach_registrations(Socket* s) {
       continue;
     }
     e->watched = Watched::kConnection;
-    set->special.fetch_add(1, std::memory_order_relaxed);
+    count_special(set);
     epoll_event event = bell_event(e);
     sys::epoll_ctl(set->epfd, EPOLL_CTL_ADD, e->fd, &event);
     e->fresh = true;
     make_hot(e);
     kick(set);
+  }
+}
+
+std::atomic<Socket*> missed_sockets{nullptr};
+
+void note_missed(Socket* s) {
+  if (s->missed.exchange(true, std::memory_order_acq_rel)) return;
+  Socket* head = missed_sockets.load(std::memory_order_relaxed);
+  do {
+    s->next_missed = head;
+  } while (!missed_sockets.compare_exchange_weak(head, s, std::memory_order_release));
+}
+
+void rouse_missed_now() {
+  SignalsBlocked blocked;
+  Hold registered(registry);
+  if (!registered.owns()) return;
+  Socket* s = missed_sockets.exchange(nullptr, std::memory_order_acquire);
+  while (s != nullptr) {
+    Socket* const next = s->next_missed;
+    s->missed.store(false, std::memory_order_release);
+    for (EpollEntry* e = s->registrations; e != nullptr; e = e->next_of_socket) {
+      if (e->watched != Watched::kConnection) continue;
+      Hold hold(e->set->lock);
+      if (!hold.owns()) {
+        note_missed(s);  // we are in a handler that interrupted a wait: that wait will rouse
+        continue;
+      }
+      make_hot(e);
+      // Also without sleepers of its own: it may be nested in another set, or in a poll.
+      signal(e->set);
+    }
+    s = next;
   }
 }
 

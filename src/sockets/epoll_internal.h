@@ -39,6 +39,7 @@ struct EpollSet {
   Lock lock;
   int epfd;
   std::atomic<std::uint32_t> special;   // entries that are not kPlain
+  std::atomic<bool> has_cookies;        // the kernel may hold registrations under our cookies
   std::atomic<std::uint32_t> sleepers;  // threads in the kernel's wait
   int kick;                             // eventfd that wakes them; 0 until needed
   EpollEntry* entries;

@@ -81,9 +81,9 @@ int sort_events(EpollSet* set, const epoll_event* events, int count, epoll_event
       out[n++] = events[i];
       continue;
     }
-    answer_bell(e, events[i].events);
     disarm(e);
     make_hot(e);
+    answer_bell(e, events[i].events);
     e->idle_looks = 0;
   }
   return n;
@@ -193,7 +193,7 @@ long wait_epoll(int epfd, epoll_event* events, int max, std::int64_t timeout_ns,
   if (s == nullptr) return kPassToKernel;
   EpollSet* set = s->epoll;
   if (s->kind.load(std::memory_order_acquire) != Kind::kEpoll || max <= 0 || set == nullptr ||
-      (set->special.load(std::memory_order_relaxed) == 0 && timeout_ns == 0)) {
+      (!set->has_cookies.load(std::memory_order_relaxed) && timeout_ns == 0)) {
     unpin(s);
     return kPassToKernel;
   }
@@ -201,9 +201,11 @@ long wait_epoll(int epfd, epoll_event* events, int max, std::int64_t timeout_ns,
   long result = 0;
   for (bool timed_out = timeout_ns == 0;;) {
     result = collect(set, epfd, events, max, timed_out);
+    rouse_missed();
     if (result != 0 || timed_out) break;
     if (set->hot != nullptr && spin_until(set->spin, [set] { return hot_moved(set); })) continue;
     result = sleep_once(set, epfd, events, max, deadline, mask, &timed_out);
+    rouse_missed();
     if (result == kPassToKernel) continue;
     if (result < 0) break;
     if (result > 0 && result < max) {

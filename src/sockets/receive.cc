@@ -6,6 +6,7 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell.h"
+#include "sockets/epoll.h"
 #include "sockets/status.h"
 #include "sockets/stream_internal.h"
 #include "sys/kernel.h"
@@ -102,6 +103,7 @@ long wait_readable(int fd, Socket* s, std::uint64_t seen, std::int64_t deadline,
   Connection* c = s->connection;
   if (spin_until(s->read_spin, [&] { return worth_a_look(c, seen); })) return 0;
   if (!enter_sleep(fd, s, vain.force)) return 0;
+  rouse_missed();
   bool sleep = true;
   {
     Hold rx(c->rx);
@@ -193,6 +195,7 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
     result = wait_readable(fd, s, seen, deadline, vain);
     if (result < 0) break;
   }
+  rouse_missed();
   if (pinned) unpin(s);
   return total > 0 ? static_cast<long>(total) : result;
 }

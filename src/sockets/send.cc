@@ -7,6 +7,7 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell.h"
+#include "sockets/epoll.h"
 #include "sockets/status.h"
 #include "sockets/stream_internal.h"
 #include "sockets/trim.h"
@@ -163,6 +164,7 @@ long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
   });
   if (hot) return 0;
   if (!enter_sleep(fd, s, vain.force)) return 0;
+  rouse_missed();
   bool sleep = true;
   {
     Hold tx(c->tx);
@@ -231,6 +233,7 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
     result = wait_writable(fd, s, deadline, vain);
     if (result < 0) break;
   }
+  rouse_missed();
   if (pinned) unpin(s);
   return done > 0 || size == 0 ? static_cast<long>(done) : result;
 }

@@ -60,6 +60,8 @@ struct Socket {
   Listener* listener;
   EpollSet* epoll;                // kEpoll
   EpollEntry* registrations;      // where epoll sets watch this socket
+  std::atomic<bool> missed;       // on the list of note_missed()
+  Socket* next_missed;
   SpinBudget read_spin;
   SpinBudget write_spin;
   bool forbidden;                 // the program asked for what only kernel TCP can do: see reason

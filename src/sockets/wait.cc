@@ -72,6 +72,7 @@ class Poll {
       fds_[i].revents = static_cast<short>(events);
       if (events != 0) ++ready;
     }
+    rouse_missed();
     return ready;
   }
 
@@ -104,7 +105,12 @@ class Poll {
     for (nfds_t i = 0; i < count_; ++i) {
       if (!is_connection(sockets_[i])) continue;
       Connection* c = sockets_[i]->connection;
-      enter_sleep(fds_[i].fd, sockets_[i], force);
+      if (!enter_sleep(fds_[i].fd, sockets_[i], force)) {
+        // Closed by another thread: not counted as a sleeper, so nothing to take back either.
+        unpin(sockets_[i]);
+        sockets_[i] = nullptr;
+        continue;
+      }
       {
         Hold rx(c->rx);
         if (rx.owns()) arm_read(c);
@@ -114,6 +120,7 @@ class Poll {
         if (tx.owns()) arm_write(c);
       }
     }
+    rouse_missed();
   }
   void disarm() {
     for (nfds_t i = 0; i < count_; ++i) {
@@ -151,6 +158,7 @@ class Poll {
         look_at_bell(fds_[i].fd, sockets_[i]);
       }
     }
+    rouse_missed();
   }
   SpinBudget* spin() {
     for (nfds_t i = 0; i < count_; ++i) {
