@@ -7,6 +7,7 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell.h"
+#include "sockets/epoll.h"
 #include "sockets/stream_internal.h"
 #include "sockets/trim.h"
 #include "sys/kernel.h"
@@ -55,8 +56,17 @@ long sleep_on_bell(int fd, std::int64_t deadline_ns) {
   return r == 0 ? -EAGAIN : 0;
 }
 
-long shutdown_stream(int fd, Socket* s, int how) {
-  if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;
+namespace {
+
+// Whether a thread that sleeps on the bell has something new to see. One that waits for data has not
+// when only the writing half is shut down: waking it would spoil the bell for nothing.
+bool concerns_sleepers(const Connection* c, int how) {
+  if (c->bell_state.sleepers.load(std::memory_order_seq_cst) == 0) return false;
+  const bool waits_for_space = (c->writer.wait_epoch & 1) != 0;
+  return how != SHUT_WR || waits_for_space || c->state.read_shut || c->state.peer_finished;
+}
+
+long shutdown_locked(int fd, Socket* s, int how) {
   Connection* c = s->connection;
   Hold tx(c->tx);
   if (tx.owns() && !still_under(fd, s, c)) return kNotOurs;
@@ -74,12 +84,22 @@ long shutdown_stream(int fd, Socket* s, int how) {
     ring::Writer now = c->write_end();
     if (now.must_ring()) ring(fd, c);
   }
-  if (c->bell_state.sleepers.load(std::memory_order_seq_cst) > 0) {
+  if (epolls_rely_on(c)) note_missed(s);  // the kernel's side of the connection shows nothing
+  if (concerns_sleepers(c, how)) {
     // Threads of ours that sleep must see it: shutting down the bell's receiving half wakes them. The
     // peer's rings fail from then on, so later waits fall back to short pauses.
     sys::raw(SYS_shutdown, fd, SHUT_RD);
   }
   return 0;
+}
+
+}  // namespace
+
+long shutdown_stream(int fd, Socket* s, int how) {
+  if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;
+  const long r = shutdown_locked(fd, s, how);
+  rouse_missed();
+  return r;
 }
 
 std::uint32_t stream_events(Socket* s, std::uint32_t wanted) {
