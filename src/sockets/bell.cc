@@ -12,6 +12,7 @@ namespace shunt::sockets {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr std::uint64_t kGlanceEveryUs = 1000;
 
 void note_gone(Connection* c) {
   c->gone_noticed.store(true, std::memory_order_release);
@@ -166,6 +167,17 @@ void look_at_bell(int fd, Socket* socket) {
     return;
   }
   note_if_gone(fd, c);  // others sleep on the rings: only look for the end
+}
+
+bool glance(int fd, Socket* socket) {
+  Connection* c = socket->connection;
+  const std::uint64_t now = ticks();
+  if (now < socket->next_glance.load(kRelaxed)) return false;
+  socket->next_glance.store(now + kGlanceEveryUs * ticks_per_us, kRelaxed);
+  // Without an area the bell may hold CONNECTED, and bytes behind it: look_at_bell() decides.
+  if (c->peer.load(kRelaxed) == nullptr || c->gone_noticed.load(kRelaxed)) return false;
+  note_if_gone(fd, c);
+  return c->gone_noticed.load(kRelaxed);
 }
 
 void absorb_events(Connection* c) {

@@ -50,4 +50,9 @@ bool epolls_rely_on(const Connection* connection);
 // Called after a wake-up, or when a call needs to know now. Takes bell.
 void look_at_bell(int fd, Socket* socket);
 
+// For calls that neither sleep nor ring, and so would never learn that the peer's process was killed:
+// looks for that, once in a millisecond at most. True: it has just been noticed. With tx or rx held and
+// the table entry verified.
+bool glance(int fd, Socket* socket);
+
 }  // namespace shunt::sockets

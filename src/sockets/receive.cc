@@ -185,7 +185,10 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
       if (result == 1 && nothing_wanted) result = 0;
       if (result == 1) continue;
       if (result != -EAGAIN) break;
-      if (c->nonblocking.load(kRelaxed) || (flags & MSG_DONTWAIT) != 0) break;
+      if (c->nonblocking.load(kRelaxed) || (flags & MSG_DONTWAIT) != 0) {
+        if (glance(fd, s)) continue;
+        break;
+      }
       if (!pinned) pin(s);
       pinned = true;
     }

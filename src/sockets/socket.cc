@@ -77,6 +77,7 @@ Socket* enter(int fd, Kind kind, std::uint16_t family) {
   s->listener = nullptr;
   s->epoll = nullptr;
   s->registrations = nullptr;
+  s->next_glance.store(0, std::memory_order_relaxed);
   s->read_spin = {};
   s->write_spin = {};
   s->forbidden = false;

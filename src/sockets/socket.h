@@ -62,6 +62,7 @@ struct Socket {
   EpollEntry* registrations;      // where epoll sets watch this socket
   std::atomic<bool> missed;       // on the list of note_missed()
   Socket* next_missed;
+  std::atomic<std::uint64_t> next_glance;  // ticks: see glance()
   SpinBudget read_spin;
   SpinBudget write_spin;
   bool forbidden;                 // the program asked for what only kernel TCP can do: see reason
