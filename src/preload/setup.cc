@@ -35,9 +35,7 @@ int give_name(const wire::Endpoint& endpoint, std::uint16_t family, sockaddr* ad
   return 0;
 }
 
-int connect_any(int fd, const sockaddr* address, socklen_t length) {
-  Socket* s = sockets::lookup(fd);
-  if (s == nullptr) return libc().connect(fd, address, length);
+int connect_pinned(int fd, Socket* s, const sockaddr* address, socklen_t length) {
   const Kind kind = s->kind.load(std::memory_order_acquire);
   if (kind != Kind::kTcp && kind != Kind::kConnection) return libc().connect(fd, address, length);
   if (bad_range(address, length)) return libc().connect(fd, address, length);
@@ -52,9 +50,24 @@ int connect_any(int fd, const sockaddr* address, socklen_t length) {
   return result;
 }
 
+int connect_any(int fd, const sockaddr* address, socklen_t length) {
+  // Pinned: a close() meanwhile in another thread must find what connect() has made of the socket.
+  Socket* s = sockets::lookup_pinned(fd);
+  if (s == nullptr) return libc().connect(fd, address, length);
+  const int result = connect_pinned(fd, s, address, length);
+  sockets::unpin(s);
+  return result;
+}
+
 int accept_any(int fd, sockaddr* address, socklen_t* length, int flags, bool four) {
-  if (Socket* s = of_kind(fd, Kind::kListener)) {
-    return finish(sockets::accept_socket(fd, s, address, length, flags));
+  if (of_kind(fd, Kind::kListener) != nullptr) {
+    // Pinned: a close() in another thread does not take the listener away under a call that uses it.
+    if (Socket* s = sockets::lookup_pinned(fd)) {
+      const bool listener = s->kind.load(std::memory_order_acquire) == Kind::kListener;
+      const long r = listener ? sockets::accept_socket(fd, s, address, length, flags) : -EBADF;
+      sockets::unpin(s);
+      return finish(r);
+    }
   }
   const int r = four ? libc().accept4(fd, address, length, flags)
                      : libc().accept(fd, address, length);
@@ -114,7 +127,11 @@ SHUNT_EXPORT int __connect(int fd, const sockaddr* address, socklen_t length) {
 SHUNT_EXPORT int shutdown(int fd, int how) noexcept {
   const long r = on_connection(
       fd, [&](sockets::Socket* s) { return sockets::shutdown_stream(fd, s, how); });
-  return r == sockets::kPassOn ? libc().shutdown(fd, how) : finish(r);
+  if (r != sockets::kPassOn) return finish(r);
+  if (sockets::Socket* s = of_kind(fd, sockets::Kind::kListener)) {
+    return finish(sockets::shutdown_listener(fd, s, how));
+  }
+  return libc().shutdown(fd, how);
 }
 
 SHUNT_EXPORT int getsockname(int fd, sockaddr* address, socklen_t* length) noexcept {

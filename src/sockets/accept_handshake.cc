@@ -147,10 +147,10 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
     sys::dup3(r->fds[1], bell, O_CLOEXEC);
   }
   if (relocate) {
+    // The file lives on, perhaps under a new number, so closing the old one would not end the watch.
+    sys::epoll_ctl(listener->listener->waiter, EPOLL_CTL_DEL, bell, nullptr);
     const int low = sys::fcntl(bell, F_DUPFD_CLOEXEC, 0);
     if (low >= 0) {
-      // The file lives on under its new number, so closing the old one would not end the watch.
-      sys::epoll_ctl(listener->listener->waiter, EPOLL_CTL_DEL, bell, nullptr);
       sys::close(bell);
       *bell_slot = bell = low;
     }

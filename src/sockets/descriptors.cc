@@ -243,6 +243,7 @@ void after_fork_in_child() {
   sockets_after_fork();
   connections_after_fork();
   epolls_after_fork();
+  listeners_after_fork();
   status_after_fork();
 }
 

@@ -18,6 +18,7 @@ namespace shunt::sockets {
 namespace {
 
 constexpr int kMinBacklog = 128;
+constexpr timespec kConnectOnItsWay{0, 1'000'000};
 constexpr std::size_t kListenerBytes = 4096;
 static_assert(sizeof(Listener) <= kListenerBytes);
 
@@ -71,7 +72,14 @@ long accept_shunted(int listener_fd, Socket* s, int flags) {
     const int bell = sys::accept4(l->rendezvous, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (bell == -EINTR || bell == -ECONNABORTED) continue;
     if (bell < 0) return bell;
-    const long fd = finish_handshake(bell, listener_fd, s, flags, false);
+    long fd = finish_handshake(bell, listener_fd, s, flags, false);
+    if (fd == -EAGAIN) {
+      // The other side sends it microseconds after its connect(). Set aside, it could be served by
+      // this process only, and would keep waking all that share the listener.
+      pollfd p{bell, POLLIN, 0};
+      sys::ppoll(&p, 1, &kConnectOnItsWay, nullptr);
+      fd = finish_handshake(bell, listener_fd, s, flags, false);
+    }
     if (fd >= 0) return fd;
     if (fd != -EAGAIN) continue;
     // Its CONNECT is on the way. Keep it where a wait sees it; the oldest gives way.
@@ -180,6 +188,27 @@ long accept_socket(int fd, Socket* s, sockaddr* address, socklen_t* length, int 
 
 int waiting_descriptor(int fd, const Socket* s) {
   return s->listener != nullptr ? s->listener->waiter : fd;
+}
+
+long shutdown_listener(int fd, Socket* s, int how) {
+  Hold hold(s->lock);
+  const long r = sys::raw(SYS_shutdown, fd, how);
+  // From now on refused, as the kernel refuses ordinary clients.
+  if (r == 0 && how != SHUT_WR && lookup(fd) == s && s->listener != nullptr) {
+    sys::raw(SYS_shutdown, s->listener->rendezvous, SHUT_RDWR);
+  }
+  return r;
+}
+
+void listeners_after_fork() {
+  for_each(
+      [](int, Socket* s, void*) {
+        Listener* l = s->listener;
+        if (l == nullptr) return;
+        for (int i = 0; i < l->pending_count; ++i) sys::close(l->pending[i]);
+        l->pending_count = 0;
+      },
+      nullptr, 0, table_limit());
 }
 
 void close_listener(Socket* s) {

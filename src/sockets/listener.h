@@ -25,7 +25,12 @@ long accept_socket(int fd, Socket* socket, sockaddr* address, socklen_t* length,
 // The descriptor that stands for the listener in a kernel wait.
 int waiting_descriptor(int fd, const Socket* socket);
 
+// shutdown() of a listener: both kinds of clients are refused from then on.
+long shutdown_listener(int fd, Socket* socket, int how);
+
 void close_listener(Socket* socket);
+// In the child of a fork: what the parent has set aside half-way through its set-up is the parent's.
+void listeners_after_fork();
 
 // Accepted by the kernel on a listener without a rendezvous: counts it.
 void accepted_by_kernel(int fd, std::uint16_t family, wire::Reason reason);

@@ -52,7 +52,9 @@ long wait_readable_restarting(int fd, std::int64_t timeout_ns) {
       if (ns > 0) left = {ns / 1'000'000'000, ns % 1'000'000'000};
     }
     pollfd p[2] = {{fd, POLLIN, 0}, {static_cast<int>(signals), POLLIN, 0}};
-    const int r = sys::ppoll(p, 2, deadline != 0 ? &left : nullptr, nullptr);
+    // No descriptor left for watching the signals: then let them in, and every handler ends the wait.
+    const auto* mask = signals < 0 ? reinterpret_cast<const sigset_t*>(&blocked) : nullptr;
+    const int r = sys::ppoll(p, 2, deadline != 0 ? &left : nullptr, mask);
     std::uint64_t pending = 0;
     if (r > 0 && p[1].revents != 0) {
       sys::raw(SYS_rt_sigpending, sys::arg(&pending), sys::kKernelSigsetBytes);
@@ -63,7 +65,7 @@ long wait_readable_restarting(int fd, std::int64_t timeout_ns) {
     sys::sigprocmask(SIG_SETMASK, &blocked, nullptr);  // held-back signals are delivered here
     if (r > 0 && p[0].revents != 0) return 0;
     if (r == 0) return -EAGAIN;
-    if (ends || (handled && deadline != 0)) return -EINTR;
+    if (ends || (handled && deadline != 0) || (signals < 0 && r == -EINTR)) return -EINTR;
   }
 }
 
