@@ -208,7 +208,8 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
       }
       if (done > 0 && write_over(c)) break;  // the next call reports why
       // Unread bytes, as far as known: a peer that is alive and fast leaves none behind.
-      if (c->writer.head != c->writer.tail) glance(fd, s);
+      c->write_end().take_echo();
+      if (c->write_end().in_flight() > 0) glance(fd, s);
       result = may_send(c, size - done);
       if (result <= -10'000) {
         done = size;  // discarded, as the write that TCP answers with RST

@@ -16,9 +16,11 @@ constexpr std::uint32_t kStartUs = 20;
 constexpr std::uint32_t kLeastUs = 10;
 constexpr std::uint32_t kCapUs = 80;
 constexpr std::uint32_t kTrialUs = 8'000;          // a few scheduler ticks
-constexpr std::uint32_t kPreemptedUs = 1'000;      // what a preemption counts as
+constexpr std::uint32_t kPreemptedUs = 500;        // what a preemption counts as
+constexpr std::uint32_t kHitUs = 2;                // what a hit pays back: about the sleep it saved
+constexpr std::uint32_t kHitsToTrust = 4'000;      // after so many, an earlier failure is forgotten
 constexpr std::uint32_t kQuietFirstUs = 60'000;
-constexpr std::uint32_t kQuietMostUs = 4'000'000;
+constexpr std::uint32_t kQuietMostUs = 2'000'000;
 }  // namespace
 
 void calibrate_clock() {
@@ -39,14 +41,15 @@ std::uint32_t SpinBudget::begin() const {
 }
 
 void SpinBudget::hit() {
-  vain_us = 0;
-  quiet_us = 0;
+  debt_us -= std::min(debt_us, kHitUs);
+  if (quiet_us != 0 && ++hits >= kHitsToTrust) quiet_us = 0;
 }
 
 void SpinBudget::in_vain(std::uint32_t for_us) {
-  vain_us += for_us;
-  if (vain_us < kTrialUs) return;
-  vain_us = 0;
+  debt_us += for_us;
+  if (debt_us < kTrialUs) return;
+  debt_us = 0;
+  hits = 0;
   quiet_us = std::clamp(quiet_us * 2, kQuietFirstUs, kQuietMostUs);
   quiet_until = ticks() + quiet_us * ticks_per_us;
 }

@@ -2,8 +2,9 @@
 //
 // Spinning pays when the answer comes sooner than a sleep and a wake-up cost, and harms when the CPU
 // is wanted by others, the peer perhaps. So the budget grows when a sleep turned out short and shrinks
-// when it turned out long; spinning that never hits ends in a quiet time without any, twice as long
-// after each further trial; on a machine with a single processor there is none at all.
+// when it turned out long. What was spun in vain adds up to a debt that hits pay back in small coin;
+// too much of it ends the trial, and a quiet time without spinning follows, twice as long after each
+// trial that failed. On a machine with a single processor there is no spinning at all.
 //
 // A trial lasts some milliseconds on purpose: two programs that always sleep and wake each other are
 // kept on one CPU by the scheduler although another is idle. Only when both stay runnable over a few
@@ -28,8 +29,9 @@ inline std::uint64_t ticks() { return __rdtsc(); }
 
 struct SpinBudget {
   std::uint32_t us;            // 0: not started
-  std::uint32_t vain_us;       // spent in this trial without a hit
-  std::uint32_t quiet_us;      // length of the latest quiet time
+  std::uint32_t debt_us;       // spun in vain, less what hits paid back
+  std::uint32_t hits;          // since the latest quiet time
+  std::uint32_t quiet_us;      // length of the latest quiet time; 0: none lately
   std::uint64_t quiet_until;   // ticks
 
   std::uint32_t begin() const;      // budget in us for this wait; 0: go to sleep at once
@@ -48,7 +50,7 @@ bool spin_until(SpinBudget& budget, Ready ready) {
   if (us == 0) return false;
   const std::uint64_t start = ticks();
   const std::uint64_t limit = us * ticks_per_us;
-  const std::uint64_t gap = 25 * ticks_per_us;
+  const std::uint64_t gap = 50 * ticks_per_us;
   std::uint64_t last = start;
   for (;;) {
     for (int i = 0; i < 16; ++i) {
