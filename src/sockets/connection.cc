@@ -73,6 +73,7 @@ void reset(Connection* c) {
   c->space_lacks.store(0, std::memory_order_relaxed);
   c->own = nullptr;
   c->peer.store(nullptr, std::memory_order_relaxed);
+  c->reserved = nullptr;
   c->state = {};
   c->trouble.store(false, std::memory_order_relaxed);
   c->gone_noticed.store(false, std::memory_order_relaxed);
@@ -154,7 +155,7 @@ layout::Area* make_area(std::uint32_t* generation, int* fd) {
 }
 
 const layout::Area* map_area(int fd, std::uint64_t offset, std::uint64_t length,
-                             std::uint32_t generation) {
+                             std::uint32_t generation, const layout::Area* at) {
   if (offset != 0 || length != layout::kAreaBytes) return nullptr;
   // Only a sealed memory object of the ordinary page size cannot be pulled away under our mapping.
   constexpr int kNeeded = F_SEAL_SHRINK | F_SEAL_GROW;
@@ -164,7 +165,8 @@ const layout::Area* map_area(int fd, std::uint64_t offset, std::uint64_t length,
   struct statfs fs;
   if (sys::fstat(fd, &st) != 0 || static_cast<std::uint64_t>(st.st_size) != length) return nullptr;
   if (sys::fstatfs(fd, &fs) != 0 || fs.f_type != TMPFS_MAGIC) return nullptr;
-  void* mapped = sys::mmap(nullptr, length, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0);
+  void* mapped = sys::mmap(const_cast<layout::Area*>(at), length, PROT_READ,
+                           MAP_SHARED | MAP_NORESERVE | (at != nullptr ? MAP_FIXED : 0), fd, 0);
   if (mapped == nullptr) return nullptr;
   const auto* area = static_cast<const layout::Area*>(mapped);
   const layout::AreaHeader header = area->header;  // private copy, then checked
@@ -173,6 +175,19 @@ const layout::Area* map_area(int fd, std::uint64_t offset, std::uint64_t length,
     return nullptr;
   }
   return area;
+}
+
+const layout::Area* reserve_area() {
+  return static_cast<const layout::Area*>(sys::mmap(nullptr, layout::kAreaBytes, PROT_READ,
+                                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                                                    -1, 0));
+}
+
+void unmap_areas(Connection* c) {
+  const layout::Area* peer = c->peer.load(std::memory_order_relaxed);
+  unmap_area(c->own);
+  unmap_area(peer);
+  if (c->reserved != peer) unmap_area(c->reserved);
 }
 
 void unmap_area(const layout::Area* area) {

@@ -61,6 +61,7 @@ struct Connection {
 
   alignas(64) layout::Area* own;
   std::atomic<const layout::Area*> peer;  // null until CONNECTED came
+  const layout::Area* reserved;           // a fork came first: where peer will be; see before_fork()
   Lock state_lock;
   conn::State state;
   std::atomic<bool> trouble;              // shutdown, end, reset or error: see state
@@ -97,8 +98,13 @@ void connections_after_fork();
 // (opened read-only where possible), close it afterwards. nullptr: no memory or descriptors.
 layout::Area* make_area(std::uint32_t* generation, int* fd);
 // Maps a peer's area read-only after checking seals, size, file system and header. Consumes nothing.
+// `at`: in place of reserve_area()'s pages, which are gone if it fails; null: anywhere.
 const layout::Area* map_area(int fd, std::uint64_t offset, std::uint64_t length,
-                             std::uint32_t generation);
+                             std::uint32_t generation, const layout::Area* at = nullptr);
+// Addresses for an area, readable and zero. nullptr: no memory.
+const layout::Area* reserve_area();
 void unmap_area(const layout::Area* area);
+// What the connection has mapped.
+void unmap_areas(Connection* connection);
 
 }  // namespace shunt::sockets

@@ -21,6 +21,7 @@ namespace shunt::sockets {
 namespace {
 
 int process_id = 0;
+constexpr std::int64_t kForkPatienceNs = 50'000'000;
 constexpr unsigned kInternalBelow = 20'000;  // move_high() stays near its floor
 
 struct OwnSearch {
@@ -127,29 +128,33 @@ long close_descriptor(int fd) {
 }
 
 long duplicate(int fd) {
-  Socket* s = lookup(fd);
-  if (s == nullptr || in_vfork_child()) return kPassOn;
+  if (lookup(fd) == nullptr || in_vfork_child()) return kPassOn;
+  Socket* s = lookup_pinned(fd);
   const int r = sys::dup(fd);
+  if (s == nullptr) return r;
   if (r >= 0) enter_again(r, s);
+  unpin(s);
   return r;
 }
 
 long duplicate_from(int fd, int lowest, bool close_on_exec) {
-  Socket* s = lookup(fd);
-  if (s == nullptr || in_vfork_child()) return kPassOn;
+  if (lookup(fd) == nullptr || in_vfork_child()) return kPassOn;
+  Socket* s = lookup_pinned(fd);
   const int r = sys::fcntl(fd, close_on_exec ? F_DUPFD_CLOEXEC : F_DUPFD, lowest);
+  if (s == nullptr) return r;
   if (r >= 0) enter_again(r, s);
+  unpin(s);
   return r;
 }
 
 long duplicate_to(int from, int to, int flags) {
   if (in_vfork_child()) return kPassOn;
-  Socket* source = lookup(from);
-  Socket* target = from != to ? lookup_pinned(to) : nullptr;
+  if (from == to) return lookup(from) != nullptr ? -EINVAL : kPassOn;
+  Socket* source = lookup_pinned(from);
+  Socket* target = lookup_pinned(to);
   if (source == nullptr && target == nullptr) {
     return is_internal(to) ? -EBUSY : kPassOn;
   }
-  if (from == to) return -EINVAL;
   Socket* taken = nullptr;
   long r = 0;
   {
@@ -165,6 +170,7 @@ long duplicate_to(int from, int to, int flags) {
   }
   if (taken != nullptr) drop_reference(taken);
   if (target != nullptr) unpin(target);
+  if (source != nullptr) unpin(source);
   return r;
 }
 
@@ -224,17 +230,44 @@ long control_descriptor(int fd, Socket* s, int command, long argument) {
   return kPassOn;
 }
 
+namespace {
+
+// A connection whose CONNECTED has not come: after the fork only one of the processes will receive it,
+// and the address where it maps the second area is in the page that both share. So wait a little for
+// the accept() that is under way; else set the same addresses aside in both. The process that comes
+// second finds nothing there: no stranger's memory is read or unmapped, but its use of the connection
+// resets it.
+void settle_second_area(int fd, Socket* s, std::int64_t deadline_ns) {
+  Connection* c = s->connection;
+  look_at_bell(fd, s);
+  const std::int64_t left = deadline_ns - sys::monotonic_ns();
+  if (c->peer.load(std::memory_order_relaxed) == nullptr && left > 0) {
+    pollfd p{fd, POLLIN, 0};
+    const timespec timeout{0, left};
+    sys::ppoll(&p, 1, &timeout, nullptr);
+    look_at_bell(fd, s);
+  }
+  if (c->peer.load(std::memory_order_relaxed) == nullptr && c->reserved == nullptr) {
+    c->reserved = reserve_area();
+  }
+}
+
+}  // namespace
+
 void before_fork() {
+  std::int64_t deadline_ns = sys::monotonic_ns() + kForkPatienceNs;
   connections_before_fork();
   for_each(
-      [](int fd, Socket* s, void*) {
+      [](int fd, Socket* s, void* deadline) {
         if (s->kind.load(std::memory_order_acquire) != Kind::kConnection) return;
         Connection* c = s->connection;
-        // The second area, if it has come: after the fork only one of us would receive it.
-        if (c->peer.load(std::memory_order_relaxed) == nullptr) look_at_bell(fd, s);
+        if (c->peer.load(std::memory_order_relaxed) == nullptr) {
+          settle_second_area(fd, s, *static_cast<std::int64_t*>(deadline));
+        }
         if (is_first(fd, s)) c->holders.fetch_add(1, std::memory_order_relaxed);
       },
-      nullptr, 0, table_limit());
+      &deadline_ns, 0, table_limit());
+  rouse_missed();
 }
 
 void after_fork_in_child() {

@@ -26,8 +26,7 @@ void discard(Parts* parts) {
   if (c == nullptr) return;
   c->tx.acquire();
   c->rx.acquire();
-  unmap_area(c->own);
-  unmap_area(c->peer.load(std::memory_order_relaxed));
+  unmap_areas(c);
   free_connection(c);
 }
 

@@ -18,8 +18,7 @@ void destroy(Socket* s) {
     Connection* c = s->connection;
     c->tx.acquire();
     c->rx.acquire();
-    unmap_area(c->own);
-    unmap_area(c->peer.load(std::memory_order_relaxed));
+    unmap_areas(c);
     free_connection(c);
   }
   if (s->reservation >= 0) sys::close(s->reservation);
