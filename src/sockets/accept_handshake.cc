@@ -24,7 +24,7 @@ struct Request {
 
   void close_all() {
     for (int& fd : fds) {
-      if (fd >= 0) sys::close(fd);
+      if (fd >= 0) sys::close_received(fd);
       fd = -1;
     }
   }
@@ -69,6 +69,9 @@ bool vouched_source(int reservation, int listener_fd, const wire::Endpoint& dest
   }
   if (netns_cookie(reservation) != netns_cookie(listener_fd)) return false;
   sockaddr_storage address{};
+  length = sizeof address;
+  // It holds a port and nothing else: one that is connected is somebody's connection.
+  if (sys::getpeername(reservation, &address, &length) == 0) return false;
   length = sizeof address;
   if (sys::getsockname(reservation, &address, &length) != 0) return false;
   const auto bound = wire::from_sockaddr(reinterpret_cast<sockaddr*>(&address), length);

@@ -46,7 +46,7 @@ void take_connected(int fd, Connection* c, bool keep) {
       c->reader.generation = m.value().generation;
     }
   }
-  if (fd_count == 1) sys::close(area_fd);
+  if (fd_count == 1) sys::close_received(area_fd);
   if (peer != nullptr) {
     // Release: whoever sees the pointer sees the generation.
     c->peer.store(peer, std::memory_order_release);

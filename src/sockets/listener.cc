@@ -58,6 +58,12 @@ wire::Reason open_rendezvous(Listener* l, int fd, int backlog) {
   return wire::Reason::kNone;
 }
 
+// Out of the list, which stays in the order of arrival.
+void remove_pending(Listener* l, int index) {
+  --l->pending_count;
+  for (int i = index; i < l->pending_count; ++i) l->pending[i] = l->pending[i + 1];
+}
+
 // Accepts on the rendezvous and completes whatever CONNECT is at hand. The new descriptor, -EAGAIN,
 // or another -errno of accept4 (EMFILE, ...).
 long accept_shunted(int listener_fd, Socket* s, int flags) {
@@ -65,7 +71,7 @@ long accept_shunted(int listener_fd, Socket* s, int flags) {
   for (int i = 0; i < l->pending_count; ++i) {
     const long fd = finish_handshake(l->pending[i], listener_fd, s, flags, true);
     if (fd == -EAGAIN) continue;
-    l->pending[i--] = l->pending[--l->pending_count];
+    remove_pending(l, i--);
     if (fd >= 0) return fd;
   }
   for (;;) {
@@ -85,7 +91,7 @@ long accept_shunted(int listener_fd, Socket* s, int flags) {
     // Its CONNECT is on the way. Keep it where a wait sees it; the oldest gives way.
     if (l->pending_count == kMaxPending) {
       sys::close(l->pending[0]);
-      l->pending[0] = l->pending[--l->pending_count];
+      remove_pending(l, 0);
     }
     const int high = sys::move_high(bell);
     watch(l->waiter, high);

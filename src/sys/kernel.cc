@@ -61,11 +61,21 @@ long recv_fds(int socket, void* data, std::size_t size, int* fds, int fd_capacit
       if (*fd_count < fd_capacity) {
         fds[(*fd_count)++] = fd;
       } else {
-        close(fd);
+        sys::close_received(fd);
       }
     }
   }
   return n;
+}
+
+void close_received(int fd) {
+  sockaddr_storage peer;
+  socklen_t length = sizeof peer;
+  if (sys::getpeername(fd, &peer, &length) == 0) {
+    const linger off{0, 0};
+    sys::setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, static_cast<socklen_t>(sizeof off));
+  }
+  sys::close(fd);
 }
 
 int move_high(int fd) {

@@ -162,6 +162,10 @@ long send_fds(int socket, const void* data, std::size_t size, const int* fds, in
 long recv_fds(int socket, void* data, std::size_t size, int* fds, int fd_capacity, int* fd_count,
               int flags);
 
+// Closes a descriptor that a stranger sent. The last close of a connected TCP socket with SO_LINGER
+// waits for its unsent bytes, as long as the stranger likes; so that is switched off before.
+void close_received(int fd);
+
 // A process-wide descriptor limit friendly place: moves `fd` to a high number, close-on-exec.
 // Returns the new number, or the old one if none is free there; `fd` is consumed.
 int move_high(int fd);
