@@ -74,6 +74,8 @@ void forget(EpollEntry* e) {
     make_cold(e);
   }
   if (e->watched != Watched::kPlain) e->set->special.fetch_sub(1, std::memory_order_relaxed);
+  EpollEntry*& recent = e->set->recent[e->fd % kRecent];
+  if (recent == e) recent = nullptr;
   unlink<&EpollEntry::next_of_socket>(&e->socket->registrations, e);
   unlink<&EpollEntry::next_of_set>(&e->set->entries, e);
   e->set = nullptr;
@@ -140,28 +142,62 @@ long add_connection(EpollSet* set, Socket* s, int fd, const epoll_event& event) 
     forget(e);
     return r;
   }
+  set->recent[fd % kRecent] = e;
   make_hot(e);
   kick(set);
   return 0;
 }
 
-long control_connection(EpollSet* set, int op, Socket* s, int fd, const epoll_event* event) {
-  EpollEntry* e = find(s, set, fd);
-  if (op == EPOLL_CTL_ADD) return e != nullptr ? -EEXIST : add_connection(set, s, fd, *event);
-  if (e == nullptr) return -ENOENT;
+// Operations on an entry that exists, dormant or not. A program that takes a socket out and puts it
+// back for every request costs no system call: the kernel's registration stays, and its edges mean
+// nothing while the entry is dormant. With the set's lock held.
+long change_entry(EpollEntry* e, int op, const epoll_event* event) {
+  if (op == EPOLL_CTL_ADD && !e->dormant) return -EEXIST;
+  if (op != EPOLL_CTL_ADD && e->dormant) return -ENOENT;
   if (op == EPOLL_CTL_DEL) {
-    forget(e);
-    return sys::epoll_ctl(set->epfd, EPOLL_CTL_DEL, fd, nullptr);
+    disarm(e);
+    make_cold(e);
+    e->dormant = true;
+    return 0;
   }
-  if ((e->events & EPOLLEXCLUSIVE) != 0 || (event->events & EPOLLEXCLUSIVE) != 0) return -EINVAL;
+  if (op == EPOLL_CTL_MOD && ((e->events | event->events) & EPOLLEXCLUSIVE) != 0) return -EINVAL;
+  e->dormant = false;
   e->events = event->events;
   e->data = event->data;
   e->fresh = true;
   e->spent = false;
   disarm(e);
   make_hot(e);
-  kick(set);
+  kick(e->set);
   return 0;
+}
+
+constexpr std::uint32_t kFixedInKernel = EPOLLEXCLUSIVE | EPOLLWAKEUP;
+
+long control_connection(EpollSet* set, int op, Socket* s, int fd, const epoll_event* event) {
+  EpollEntry* e = find(s, set, fd);
+  if (e != nullptr && e->dormant && op == EPOLL_CTL_ADD &&
+      ((e->events | event->events) & kFixedInKernel) != 0) {
+    // What the kernel was told at its ADD would not fit any more: start over.
+    forget(e);
+    sys::epoll_ctl(set->epfd, EPOLL_CTL_DEL, fd, nullptr);
+    e = nullptr;
+  }
+  if (e != nullptr) return change_entry(e, op, event);
+  return op == EPOLL_CTL_ADD ? add_connection(set, s, fd, *event) : -ENOENT;
+}
+
+// The common case without the registry and without blocking signals; kPassToKernel: not this one.
+long control_recent(EpollSet* set, int op, const Socket* s, int fd, const epoll_event* event) {
+  Hold hold(set->lock);
+  if (!hold.owns()) return kPassToKernel;
+  EpollEntry* e = set->recent[fd % kRecent];
+  if (e == nullptr || e->set != set || e->fd != fd || e->socket != s || lookup(fd) != s ||
+      e->watched != Watched::kConnection || (e->events & kFixedInKernel) != 0 ||
+      (op != EPOLL_CTL_DEL && (event->events & kFixedInKernel) != 0)) {
+    return kPassToKernel;
+  }
+  return change_entry(e, op, event);
 }
 
 // Sockets that the kernel itself watches under the program's data.
@@ -248,10 +284,13 @@ long control_epoll(int epfd, int op, int fd, epoll_event* event) {
   if (owner == nullptr || owner->kind.load(std::memory_order_acquire) != Kind::kEpoll) {
     return kPassToKernel;
   }
+  if (s == nullptr) return kPassToKernel;
+  EpollSet* set = owner->epoll;
+  const long quick = control_recent(set, op, s, fd, event);
+  if (quick != kPassToKernel) return quick;
   SignalsBlocked blocked;
   Hold registered(registry);
-  if (s == nullptr || lookup(fd) != s || lookup(epfd) != owner) return kPassToKernel;
-  EpollSet* set = owner->epoll;
+  if (lookup(fd) != s || lookup(epfd) != owner) return kPassToKernel;
   Hold hold(set->lock);
   set->epfd = epfd;
   if (s->kind.load(std::memory_order_acquire) == Kind::kConnection) {

@@ -14,7 +14,7 @@ constexpr std::uint32_t kOut = EPOLLOUT | EPOLLWRNORM;
 }  // namespace
 
 void make_hot(EpollEntry* e) {
-  if (e->hot || e->watched != Watched::kConnection) return;
+  if (e->hot || e->dormant || e->watched != Watched::kConnection) return;
   e->hot = true;
   e->idle_looks = 0;
   EpollEntry*& head = e->set->hot;
@@ -43,7 +43,7 @@ void make_cold(EpollEntry* e) {
 }
 
 std::uint32_t due_events(EpollEntry* e, bool take) {
-  if (e->spent) return 0;
+  if (e->spent || e->dormant) return 0;
   Connection* c = e->socket->connection;
   const layout::Area* peer = c->peer.load(std::memory_order_acquire);
   std::uint64_t head = 0;

@@ -20,6 +20,7 @@ struct EpollEntry {
   std::uint32_t index;          // in the cookie
   Watched watched;
   bool spent;                   // one-shot, reported: silent until modified
+  bool dormant;                 // removed by the program; the kernel's registration waits for an ADD
   bool hot;
   bool armed_read;
   bool armed_write;
@@ -35,6 +36,8 @@ struct EpollEntry {
   EpollEntry* next_free;
 };
 
+inline constexpr int kRecent = 128;
+
 struct EpollSet {
   Lock lock;
   int epfd;
@@ -44,6 +47,7 @@ struct EpollSet {
   int kick;                             // eventfd that wakes them; 0 until needed
   EpollEntry* entries;
   EpollEntry* hot;
+  EpollEntry* recent[kRecent];          // connections' entries by descriptor, some of them
   SpinBudget spin;
 };
 

@@ -82,7 +82,7 @@ int sort_events(EpollSet* set, const epoll_event* events, int count, epoll_event
       continue;
     }
     disarm(e);
-    make_hot(e);
+    make_hot(e);  // unless dormant
     answer_bell(e, events[i].events);
     e->idle_looks = 0;
   }
