@@ -42,8 +42,8 @@ long on_connection(int fd, Operation operation) {
 // What the kernel would refuse before looking: the first pages and its own half of the addresses.
 inline bool bad_range(const void* at, std::size_t size) {
   const auto address = reinterpret_cast<std::uintptr_t>(at);
-  return size > 0 && (address < 0x10000 || address + size >= 0x7fff'ffff'f000 ||
-                      address + size < address);
+  return size > 0 &&
+         (address < 0x10000 || address + size >= 0x7fff'ffff'f000 || address + size < address);
 }
 
 // Bytes moved by libc on a connection that stayed on kernel TCP.

@@ -121,7 +121,8 @@ SHUNT_EXPORT ssize_t __recvfrom_chk(int fd, void* data, size_t size, size_t room
 }
 
 SHUNT_EXPORT ssize_t readv(int fd, const iovec* parts, int count) {
-  if (of_kind(fd, Kind::kConnection) != nullptr && bad_count(count)) return finish<ssize_t>(-EINVAL);
+  if (of_kind(fd, Kind::kConnection) != nullptr && bad_count(count))
+    return finish<ssize_t>(-EINVAL);
   const long r = on_connection(fd, [&](Socket* s) -> long {
     if (bad_parts(parts, static_cast<size_t>(count))) return -EFAULT;
     size_t size = 0;
@@ -152,8 +153,9 @@ SHUNT_EXPORT int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags,
     if (r < 0) break;
     messages[done].msg_len = static_cast<unsigned>(r);
     // As in the kernel, the time is looked at after each message only.
-    if (timeout != nullptr && sys::monotonic_ns() - begin >=
-                                  timeout->tv_sec * std::int64_t{1'000'000'000} + timeout->tv_nsec) {
+    if (timeout != nullptr &&
+        sys::monotonic_ns() - begin >=
+            timeout->tv_sec * std::int64_t{1'000'000'000} + timeout->tv_nsec) {
       ++done;
       break;
     }
@@ -176,7 +178,9 @@ SHUNT_EXPORT ssize_t write(int fd, const void* data, size_t size) {
   const long r = transmit(fd, data, size, 0);
   return r == kPassOn ? counted_out(fd, libc().write(fd, data, size)) : finish<ssize_t>(r);
 }
-SHUNT_EXPORT ssize_t __write(int fd, const void* data, size_t size) { return write(fd, data, size); }
+SHUNT_EXPORT ssize_t __write(int fd, const void* data, size_t size) {
+  return write(fd, data, size);
+}
 
 SHUNT_EXPORT ssize_t send(int fd, const void* data, size_t size, int flags) {
   note_fast_open(fd, flags);
@@ -196,7 +200,8 @@ SHUNT_EXPORT ssize_t sendto(int fd, const void* data, size_t size, int flags,
 }
 
 SHUNT_EXPORT ssize_t writev(int fd, const iovec* parts, int count) {
-  if (of_kind(fd, Kind::kConnection) != nullptr && bad_count(count)) return finish<ssize_t>(-EINVAL);
+  if (of_kind(fd, Kind::kConnection) != nullptr && bad_count(count))
+    return finish<ssize_t>(-EINVAL);
   const long r = transmit(fd, parts, static_cast<size_t>(count), 0);
   return r == kPassOn ? counted_out(fd, libc().writev(fd, parts, count)) : finish<ssize_t>(r);
 }
@@ -237,7 +242,8 @@ SHUNT_EXPORT ssize_t pwritev64v2(int fd, const iovec* parts, int count, off_t of
 }
 
 SHUNT_EXPORT ssize_t sendfile(int out, int in, off_t* offset, size_t count) noexcept {
-  if (of_kind(in, Kind::kConnection) != nullptr) return finish<ssize_t>(-EINVAL);  // as TCP: no mmap
+  if (of_kind(in, Kind::kConnection) != nullptr)
+    return finish<ssize_t>(-EINVAL);  // as TCP: no mmap
   const long r = on_connection(
       out, [&](Socket* s) { return sockets::sendfile_stream(out, s, in, offset, count); });
   return r == kPassOn ? counted_out(out, libc().sendfile(out, in, offset, count))
@@ -252,8 +258,8 @@ SHUNT_EXPORT ssize_t splice(int in, off_t* in_offset, int out, off_t* out_offset
   Socket* from = of_kind(in, Kind::kConnection);
   Socket* to = of_kind(out, Kind::kConnection);
   if (from == nullptr && to == nullptr) {
-    return counted_in(in, counted_out(out, libc().splice(in, in_offset, out, out_offset, count,
-                                                         flags)));
+    return counted_in(
+        in, counted_out(out, libc().splice(in, in_offset, out, out_offset, count, flags)));
   }
   const long r = sockets::splice_stream(in, from, in_offset, out, to, out_offset, count, flags);
   return finish<ssize_t>(with_sigpipe(r, 0));

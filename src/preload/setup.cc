@@ -69,8 +69,8 @@ int accept_any(int fd, sockaddr* address, socklen_t* length, int flags, bool fou
       return finish(r);
     }
   }
-  const int r = four ? libc().accept4(fd, address, length, flags)
-                     : libc().accept(fd, address, length);
+  const int r =
+      four ? libc().accept4(fd, address, length, flags) : libc().accept(fd, address, length);
   if (r >= 0) {
     // A listener without a rendezvous: its connections are shown with the listener's reason.
     if (Socket* s = of_kind(fd, Kind::kTcp)) {
@@ -125,8 +125,8 @@ SHUNT_EXPORT int __connect(int fd, const sockaddr* address, socklen_t length) {
 }
 
 SHUNT_EXPORT int shutdown(int fd, int how) noexcept {
-  const long r = on_connection(
-      fd, [&](sockets::Socket* s) { return sockets::shutdown_stream(fd, s, how); });
+  const long r =
+      on_connection(fd, [&](sockets::Socket* s) { return sockets::shutdown_stream(fd, s, how); });
   if (r != sockets::kPassOn) return finish(r);
   if (sockets::Socket* s = of_kind(fd, sockets::Kind::kListener)) {
     return finish(sockets::shutdown_listener(fd, s, how));
@@ -166,8 +166,7 @@ SHUNT_EXPORT int setsockopt(int fd, int level, int name, const void* value,
     sockets::Socket* s = of_kind(fd, sockets::Kind::kTcp);
     if (s == nullptr) s = of_kind(fd, sockets::Kind::kListener);
     if (s != nullptr) {
-      const char* forbidden =
-          sockets::option_forbids_shared_memory(level, name, value, length);
+      const char* forbidden = sockets::option_forbids_shared_memory(level, name, value, length);
       if (forbidden != nullptr) {
         s->forbidden = true;
         s->reason = wire::Reason::kUnsupportedOption;

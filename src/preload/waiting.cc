@@ -1,9 +1,8 @@
 // Waiting for sockets.
-#include "sockets/wait.h"
-
 #include "preload/call.h"
 #include "preload/libc.h"
 #include "sockets/epoll.h"
+#include "sockets/wait.h"
 #include "sys/kernel.h"
 
 extern "C" void __chk_fail() __attribute__((noreturn));
@@ -82,8 +81,8 @@ SHUNT_EXPORT int __select(int count, fd_set* in, fd_set* out, fd_set* except, ti
 SHUNT_EXPORT int pselect(int count, fd_set* in, fd_set* out, fd_set* except,
                          const timespec* timeout, const sigset_t* mask) {
   const std::int64_t ns = from_timespec(timeout);
-  const long r = ns == -2 ? sockets::kPassToKernel
-                          : sockets::wait_select(count, in, out, except, ns, mask);
+  const long r =
+      ns == -2 ? sockets::kPassToKernel : sockets::wait_select(count, in, out, except, ns, mask);
   return r == sockets::kPassToKernel ? libc().pselect(count, in, out, except, timeout, mask)
                                      : finish(r);
 }
@@ -107,8 +106,7 @@ SHUNT_EXPORT int epoll_ctl(int epfd, int operation, int fd, epoll_event* event) 
 
 SHUNT_EXPORT int epoll_wait(int epfd, epoll_event* events, int max, int timeout_ms) {
   const long r = epoll_any(epfd, events, max, from_ms(timeout_ms), nullptr);
-  return r == sockets::kPassToKernel ? libc().epoll_wait(epfd, events, max, timeout_ms)
-                                     : finish(r);
+  return r == sockets::kPassToKernel ? libc().epoll_wait(epfd, events, max, timeout_ms) : finish(r);
 }
 
 SHUNT_EXPORT int epoll_pwait(int epfd, epoll_event* events, int max, int timeout_ms,

@@ -117,8 +117,8 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
   Parts parts;
   if (!make_parts(&parts)) return -ENOMEM;
   Connection* c = parts.connection;
-  const layout::Area* peer = map_area(r->fds[0], r->message.area.offset, r->message.area.length,
-                                      r->message.generation);
+  const layout::Area* peer =
+      map_area(r->fds[0], r->message.area.offset, r->message.area.length, r->message.generation);
   c->reader.generation = r->message.generation;
   c->peer.store(peer, std::memory_order_release);
   c->local = r->message.destination;
@@ -131,9 +131,9 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
   m.area = own_location();
   const wire::MessageBytes bytes = wire::encode(m);
   const int to = r->via_driver ? r->fds[1] : bell;
-  const bool told = peer != nullptr &&
-                    sys::send_fds(to, bytes.data(), bytes.size(), &parts.area_fd, 1,
-                                  MSG_DONTWAIT) == static_cast<long>(bytes.size());
+  const bool told =
+      peer != nullptr && sys::send_fds(to, bytes.data(), bytes.size(), &parts.area_fd, 1,
+                                       MSG_DONTWAIT) == static_cast<long>(bytes.size());
   // A client that has gone meanwhile is accepted all the same, as by TCP: what it wrote is read. But
   // one that gave up while its request was with the drivers was never connected.
   if (peer == nullptr || (!told && r->via_driver && untouched(peer))) {

@@ -40,8 +40,8 @@ void take_connected(int fd, Connection* c, bool keep) {
   if (n == static_cast<long>(bytes.size()) && fd_count == 1) {
     const Result<wire::Message> m = wire::decode(bytes.data(), bytes.size());
     if (m.ok() && m.value().type == wire::MessageType::kConnected) {
-      peer = map_area(area_fd, m.value().area.offset, m.value().area.length,
-                      m.value().generation, c->reserved);
+      peer = map_area(area_fd, m.value().area.offset, m.value().area.length, m.value().generation,
+                      c->reserved);
       if (peer == nullptr) c->reserved = nullptr;
       c->reader.generation = m.value().generation;
     }

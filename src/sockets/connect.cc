@@ -47,8 +47,7 @@ bool trusted(int bell, const wire::Endpoint& e) {
   socklen_t length = sizeof cred;
   if (sys::getsockopt(bell, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0) return false;
   if (cred.uid == 0 || cred.uid == sys::geteuid()) return true;
-  const Result<std::uint32_t> owner =
-      sys::tcp_listener_uid(e.family, e.address.data(), e.port);
+  const Result<std::uint32_t> owner = sys::tcp_listener_uid(e.family, e.address.data(), e.port);
   return owner.ok() && owner.value() == cred.uid;
 }
 
@@ -57,7 +56,8 @@ bool trusted(int bell, const wire::Endpoint& e) {
 int find_rendezvous(const wire::Endpoint& e, bool nonblocking, wire::Reason* reason) {
   wire::UnixName names[3];
   const int count = wire::rendezvous_candidates(e, names);
-  const int bell = sys::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0);
+  const int bell =
+      sys::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0);
   *reason = wire::Reason::kNoMemory;
   if (bell < 0) return -1;
   *reason = wire::Reason::kNoListener;

@@ -178,9 +178,8 @@ const layout::Area* map_area(int fd, std::uint64_t offset, std::uint64_t length,
 }
 
 const layout::Area* reserve_area() {
-  return static_cast<const layout::Area*>(sys::mmap(nullptr, layout::kAreaBytes, PROT_READ,
-                                                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                                                    -1, 0));
+  return static_cast<const layout::Area*>(sys::mmap(
+      nullptr, layout::kAreaBytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
 }
 
 void unmap_areas(Connection* c) {

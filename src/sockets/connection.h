@@ -46,7 +46,7 @@ struct Connection {
   alignas(64) Lock tx;
   ring::WriterState writer;
   std::atomic<std::uint64_t> bytes_sent;
-  bool remembered_as_grown;     // see trim.h
+  bool remembered_as_grown;  // see trim.h
   std::uint64_t head_at_trim;
 
   alignas(64) Lock rx;
@@ -55,25 +55,25 @@ struct Connection {
 
   alignas(64) Lock bell;
   BellState bell_state;
-  std::atomic<std::uint32_t> read_armed_epolls;   // epoll sets that rely on recv_waiting being odd
+  std::atomic<std::uint32_t> read_armed_epolls;  // epoll sets that rely on recv_waiting being odd
   std::atomic<std::uint32_t> write_armed_epolls;
-  std::atomic<std::uint32_t> space_lacks;         // how often a send found no room
+  std::atomic<std::uint32_t> space_lacks;  // how often a send found no room
 
   alignas(64) layout::Area* own;
   std::atomic<const layout::Area*> peer;  // null until CONNECTED came
-  const layout::Area* reserved;           // a fork came first: where peer will be; see before_fork()
+  const layout::Area* reserved;  // a fork came first: where peer will be; see before_fork()
   Lock state_lock;
   conn::State state;
-  std::atomic<bool> trouble;              // shutdown, end, reset or error: see state
-  std::atomic<bool> gone_noticed;         // the bell said end of file; state may lag behind
-  std::atomic<bool> poisoned;             // the peer's area failed a check: never look at it again
+  std::atomic<bool> trouble;       // shutdown, end, reset or error: see state
+  std::atomic<bool> gone_noticed;  // the bell said end of file; state may lag behind
+  std::atomic<bool> poisoned;      // the peer's area failed a check: never look at it again
   std::atomic<bool> nonblocking;
-  std::atomic<std::uint32_t> holders;     // processes that hold the connection, as far as known
-  std::uint32_t fork_generation;          // of the process when the page was taken
-  std::int64_t read_timeout_ns;           // SO_RCVTIMEO, 0: none
+  std::atomic<std::uint32_t> holders;  // processes that hold the connection, as far as known
+  std::uint32_t fork_generation;       // of the process when the page was taken
+  std::int64_t read_timeout_ns;        // SO_RCVTIMEO, 0: none
   std::int64_t write_timeout_ns;
-  std::uint32_t read_low_water;           // SO_RCVLOWAT
-  std::int32_t linger_seconds;            // SO_LINGER; -1: off
+  std::uint32_t read_low_water;  // SO_RCVLOWAT
+  std::int32_t linger_seconds;   // SO_LINGER; -1: off
   wire::Endpoint local;
   wire::Endpoint remote;
   Lock options_lock;

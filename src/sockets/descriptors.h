@@ -12,8 +12,8 @@ namespace shunt::sockets {
 // Each does the system call too; kPassOn (see options.h): nothing of ours, let libc do it.
 long close_descriptor(int fd);
 long duplicate(int fd);
-long duplicate_to(int from, int to, int flags);               // dup3
-long duplicate_from(int fd, int lowest, bool close_on_exec);  // F_DUPFD, F_DUPFD_CLOEXEC
+long duplicate_to(int from, int to, int flags);                    // dup3
+long duplicate_from(int fd, int lowest, bool close_on_exec);       // F_DUPFD, F_DUPFD_CLOEXEC
 long close_descriptors(unsigned first, unsigned last, int flags);  // close_range
 
 // F_GETFL and F_SETFL of a listener or connection; other commands: kPassOn (see options.h).

@@ -16,8 +16,8 @@ constexpr std::int64_t kNonblockingNs = 250'000'000;
 constexpr std::int64_t kRequiredNs = 10'000'000'000;
 
 int connect_to_driver() {
-  const Result<sockaddr_un> address = wire::window_socket(
-      config_window(), own_partition()->name(), wire::kDriverSuffix);
+  const Result<sockaddr_un> address =
+      wire::window_socket(config_window(), own_partition()->name(), wire::kDriverSuffix);
   if (!address.ok()) return -1;
   const int fd = sys::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
   if (fd < 0) return -1;

@@ -61,7 +61,7 @@ EpollEntry* find(const Socket* s, const EpollSet* set, int fd) {
   return nullptr;
 }
 
-template <EpollEntry* EpollEntry::* Next>
+template <EpollEntry* EpollEntry::*Next>
 void unlink(EpollEntry** head, EpollEntry* e) {
   while (*head != nullptr && *head != e) head = &((*head)->*Next);
   if (*head == e) *head = e->*Next;
@@ -210,7 +210,8 @@ long control_plain(EpollSet* set, int op, Socket* s, int fd, epoll_event* event)
     // What stands for the listener is an epoll instance, for which the kernel knows no exclusive
     // waits: without them more than one waiter may be woken, which the program must expect anyway.
     const std::uint32_t exclusive = event->events & EPOLLEXCLUSIVE;
-    if (op == EPOLL_CTL_MOD && (exclusive != 0 || (e != nullptr && (e->events & EPOLLEXCLUSIVE) != 0))) {
+    if (op == EPOLL_CTL_MOD &&
+        (exclusive != 0 || (e != nullptr && (e->events & EPOLLEXCLUSIVE) != 0))) {
       return -EINVAL;
     }
     epoll_event shared = *event;
@@ -261,8 +262,8 @@ void made_epoll(int epfd) {
     sys::getrandom(&secret, sizeof secret);
     secret &= ~std::uint64_t{0xffffff};
   }
-  void* memory = sys::mmap(nullptr, kSetBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                           -1, 0);
+  void* memory =
+      sys::mmap(nullptr, kSetBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == nullptr) return;
   Socket* s = enter(epfd, Kind::kEpoll, 0);
   if (s == nullptr) {

@@ -74,8 +74,7 @@ std::uint32_t due_events(EpollEntry* e, bool take) {
   mask &= e->events | EPOLLERR | EPOLLHUP;
   if (mask == 0) return 0;
   if ((e->events & EPOLLET) != 0) {
-    const bool edge = e->fresh || ends != e->reported_end ||
-                      (data && head != e->reported_head) ||
+    const bool edge = e->fresh || ends != e->reported_end || (data && head != e->reported_head) ||
                       ((mask & kOut) != 0 && lacks != e->seen_lacks);
     if (!edge) return 0;
   }

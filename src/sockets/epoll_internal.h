@@ -14,13 +14,13 @@ enum class Watched : std::uint8_t {
 struct EpollEntry {
   EpollSet* set;
   Socket* socket;
-  int fd;                       // under which it was registered
-  std::uint32_t events;         // as the program asked, flags included
+  int fd;                // under which it was registered
+  std::uint32_t events;  // as the program asked, flags included
   epoll_data_t data;
-  std::uint32_t index;          // in the cookie
+  std::uint32_t index;  // in the cookie
   Watched watched;
-  bool spent;                   // one-shot, reported: silent until modified
-  bool dormant;                 // removed by the program; the kernel's registration waits for an ADD
+  bool spent;    // one-shot, reported: silent until modified
+  bool dormant;  // removed by the program; the kernel's registration waits for an ADD
   bool hot;
   bool armed_read;
   bool armed_write;
@@ -47,7 +47,7 @@ struct EpollSet {
   int kick;                             // eventfd that wakes them; 0 until needed
   EpollEntry* entries;
   EpollEntry* hot;
-  EpollEntry* recent[kRecent];          // connections' entries by descriptor, some of them
+  EpollEntry* recent[kRecent];  // connections' entries by descriptor, some of them
   SpinBudget spin;
 };
 

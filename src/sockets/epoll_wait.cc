@@ -21,8 +21,8 @@ long kernel_wait(int epfd, epoll_event* events, int max, const timespec* timeout
                  const sigset_t* mask) {
   long r = sys::epoll_pwait2(epfd, events, max, timeout, mask);
   if (r == -ENOSYS) {  // before Linux 5.11
-    const long ms = timeout == nullptr ? -1
-                                       : timeout->tv_sec * 1000 + (timeout->tv_nsec + 999'999) / 1'000'000;
+    const long ms =
+        timeout == nullptr ? -1 : timeout->tv_sec * 1000 + (timeout->tv_nsec + 999'999) / 1'000'000;
     r = sys::raw(SYS_epoll_pwait, epfd, sys::arg(events), max, ms, sys::arg(mask),
                  sys::kKernelSigsetBytes);
   }

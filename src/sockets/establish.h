@@ -13,7 +13,7 @@ namespace shunt::sockets {
 // A connection under construction; whatever is not taken over is given back by discard().
 struct Parts {
   Connection* connection = nullptr;
-  int area_fd = -1;           // of the own area, to send along
+  int area_fd = -1;  // of the own area, to send along
   std::uint32_t generation = 0;
 };
 

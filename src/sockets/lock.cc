@@ -42,8 +42,8 @@ bool Lock::acquire_contended() {
                                      std::memory_order_relaxed)) {
       continue;
     }
-    const long r = sys::futex_wait(reinterpret_cast<std::uint32_t*>(&word_), seen | kWaiters,
-                                   &kRecheck);
+    const long r =
+        sys::futex_wait(reinterpret_cast<std::uint32_t*>(&word_), seen | kWaiters, &kRecheck);
     if (r == -110 /* ETIMEDOUT */ && !sys::thread_exists(static_cast<int>(seen & ~kWaiters))) {
       // The owner was killed inside.
       std::uint32_t dead = seen | kWaiters;

@@ -98,8 +98,7 @@ bool worth_a_look(const Connection* c, std::uint64_t seen) {
 }
 
 // Waits until there may be something to read. `seen`: the head that was known to be consumed.
-long wait_readable(int fd, Socket* s, std::uint64_t seen, std::int64_t deadline,
-                   VainWakes& vain) {
+long wait_readable(int fd, Socket* s, std::uint64_t seen, std::int64_t deadline, VainWakes& vain) {
   Connection* c = s->connection;
   if (spin_until(s->read_spin, [&] { return worth_a_look(c, seen); })) return 0;
   if (!enter_sleep(fd, s, vain.force)) return 0;

@@ -18,7 +18,8 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr int kIgnored = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_CONFIRM | MSG_EOR |
-                         MSG_DONTROUTE | MSG_ZEROCOPY;  // zero-copy needs SO_ZEROCOPY, which is refused
+                         MSG_DONTROUTE |
+                         MSG_ZEROCOPY;  // zero-copy needs SO_ZEROCOPY, which is refused
 constexpr std::size_t kDeferredBytes = 4096;
 
 // What signal handlers of this thread wrote while it was inside send_stream for the same socket.

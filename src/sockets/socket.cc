@@ -17,9 +17,9 @@ Socket* free_sockets = nullptr;
 std::atomic<Socket*>* entries() {
   std::atomic<Socket*>* t = table.load(std::memory_order_acquire);
   if (t != nullptr) return t;
-  void* memory = sys::mmap(nullptr, sizeof(std::atomic<Socket*>) * kTableEntries,
-                           PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                           0);
+  void* memory =
+      sys::mmap(nullptr, sizeof(std::atomic<Socket*>) * kTableEntries, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == nullptr) return nullptr;
   auto* fresh = static_cast<std::atomic<Socket*>*>(memory);
   if (table.compare_exchange_strong(t, fresh, std::memory_order_acq_rel)) return fresh;

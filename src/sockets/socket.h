@@ -23,8 +23,8 @@ namespace shunt::sockets {
 
 enum class Kind : std::uint8_t {
   kFree,
-  kTcp,         // a TCP socket, not connected, not listening
-  kKernelTcp,   // connected by kernel TCP; only counted
+  kTcp,        // a TCP socket, not connected, not listening
+  kKernelTcp,  // connected by kernel TCP; only counted
   kListener,
   kConnection,  // shunted
   kEpoll,
@@ -37,13 +37,13 @@ inline constexpr int kMaxPending = 64;
 // the listener wherever the program waits for it.
 struct Listener {
   int rendezvous;
-  int waiter;             // the hidden epoll instance
+  int waiter;  // the hidden epoll instance
   wire::Endpoint local;
   bool dual_stack;
   bool program_nonblocking;  // what F_GETFL shows; the kernel's listener is always non-blocking
   int pending_count;
   int pending[kMaxPending];
-  bool unix_turn;         // take turns, so that neither kind of client starves
+  bool unix_turn;  // take turns, so that neither kind of client starves
 };
 
 struct EpollEntry;
@@ -51,23 +51,23 @@ struct EpollSet;
 
 struct Socket {
   std::atomic<Kind> kind;
-  std::uint16_t family;           // AF_INET or AF_INET6 of the TCP socket
-  bool connect_unreported;        // non-blocking connect: EINPROGRESS was given, 0 is due
+  std::uint16_t family;     // AF_INET or AF_INET6 of the TCP socket
+  bool connect_unreported;  // non-blocking connect: EINPROGRESS was given, 0 is due
   std::atomic<std::uint32_t> refs;
   Lock lock;
-  Connection* connection;          // kConnection; later the last one, for calls that race with close
-  int reservation;                // the TCP socket that holds the local port; -1: none
+  Connection* connection;  // kConnection; later the last one, for calls that race with close
+  int reservation;         // the TCP socket that holds the local port; -1: none
   Listener* listener;
-  EpollSet* epoll;                // kEpoll
-  EpollEntry* registrations;      // where epoll sets watch this socket
-  std::atomic<bool> missed;       // on the list of note_missed()
+  EpollSet* epoll;            // kEpoll
+  EpollEntry* registrations;  // where epoll sets watch this socket
+  std::atomic<bool> missed;   // on the list of note_missed()
   Socket* next_missed;
   std::atomic<std::uint64_t> next_glance;  // ticks: see glance()
   SpinBudget read_spin;
   SpinBudget write_spin;
-  bool forbidden;                 // the program asked for what only kernel TCP can do: see reason
-  wire::Reason reason;            // why not shared memory, as far as known
-  const char* detail;             // e.g. the option's name
+  bool forbidden;       // the program asked for what only kernel TCP can do: see reason
+  wire::Reason reason;  // why not shared memory, as far as known
+  const char* detail;   // e.g. the option's name
   layout::StatusEntry* status;
   Socket* next_free;
 };
@@ -77,7 +77,8 @@ Socket* lookup(int fd);
 // Whether `fd` is, at this moment, the connection that a call found `socket` to be when it read
 // `connection` from it. With one of the connection's locks held the answer stays true.
 inline bool still_under(int fd, const Socket* socket, const Connection* connection) {
-  return lookup(fd) == socket && socket->kind.load(std::memory_order_acquire) == Kind::kConnection &&
+  return lookup(fd) == socket &&
+         socket->kind.load(std::memory_order_acquire) == Kind::kConnection &&
          socket->connection == connection;
 }
 // Takes a Socket into use, entered for `fd` (which the kernel has just given to the caller).

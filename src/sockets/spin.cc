@@ -15,10 +15,10 @@ namespace {
 constexpr std::uint32_t kStartUs = 20;
 constexpr std::uint32_t kLeastUs = 10;
 constexpr std::uint32_t kCapUs = 80;
-constexpr std::uint32_t kTrialUs = 8'000;          // a few scheduler ticks
-constexpr std::uint32_t kPreemptedUs = 500;        // what a preemption counts as
-constexpr std::uint32_t kHitUs = 2;                // what a hit pays back: about the sleep it saved
-constexpr std::uint32_t kHitsToTrust = 4'000;      // after so many, an earlier failure is forgotten
+constexpr std::uint32_t kTrialUs = 8'000;      // a few scheduler ticks
+constexpr std::uint32_t kPreemptedUs = 500;    // what a preemption counts as
+constexpr std::uint32_t kHitUs = 2;            // what a hit pays back: about the sleep it saved
+constexpr std::uint32_t kHitsToTrust = 4'000;  // after so many, an earlier failure is forgotten
 constexpr std::uint32_t kQuietFirstUs = 60'000;
 constexpr std::uint32_t kQuietMostUs = 2'000'000;
 }  // namespace

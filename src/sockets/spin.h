@@ -28,16 +28,16 @@ void calibrate_clock();
 inline std::uint64_t ticks() { return __rdtsc(); }
 
 struct SpinBudget {
-  std::uint32_t us;            // 0: not started
-  std::uint32_t debt_us;       // spun in vain, less what hits paid back
-  std::uint32_t hits;          // since the latest quiet time
-  std::uint32_t quiet_us;      // length of the latest quiet time; 0: none lately
-  std::uint64_t quiet_until;   // ticks
+  std::uint32_t us;           // 0: not started
+  std::uint32_t debt_us;      // spun in vain, less what hits paid back
+  std::uint32_t hits;         // since the latest quiet time
+  std::uint32_t quiet_us;     // length of the latest quiet time; 0: none lately
+  std::uint64_t quiet_until;  // ticks
 
-  std::uint32_t begin() const;      // budget in us for this wait; 0: go to sleep at once
-  void hit();                       // spinning found what it waited for
-  void preempted();                 // somebody else wanted the CPU
-  void slept(std::uint32_t for_us); // the sleep after a wait that began with begin()
+  std::uint32_t begin() const;       // budget in us for this wait; 0: go to sleep at once
+  void hit();                        // spinning found what it waited for
+  void preempted();                  // somebody else wanted the CPU
+  void slept(std::uint32_t for_us);  // the sleep after a wait that began with begin()
 
  private:
   void in_vain(std::uint32_t for_us);

@@ -18,7 +18,7 @@ struct StatusReport {
   layout::EntryState state;
   layout::EntryVia via;
   wire::Reason reason;
-  const char* detail;          // may be null
+  const char* detail;  // may be null
   wire::Endpoint local;
   wire::Endpoint peer;
   const char* peer_partition;  // may be null

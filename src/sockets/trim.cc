@@ -6,9 +6,9 @@
 namespace shunt::sockets {
 namespace {
 
-constexpr std::uint32_t kGrownSegments = 4;     // up to here a buffer is left alone
+constexpr std::uint32_t kGrownSegments = 4;  // up to here a buffer is left alone
 constexpr std::uint64_t kLookEveryUs = 1'000'000;
-constexpr int kRemembered = 64;                 // more grown connections at once wait their turn
+constexpr int kRemembered = 64;  // more grown connections at once wait their turn
 
 // Pages of connections are type-stable, so a stale pointer here still points to a Connection.
 std::atomic<Connection*> grown[kRemembered];

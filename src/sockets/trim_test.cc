@@ -60,7 +60,10 @@ TEST(Trim, LeavesUnreadBytesAlone) {
 }
 
 TEST(Trim, ForgetsAClosedConnection) {
-  { Burst burst; burst.send(); }
+  {
+    Burst burst;
+    burst.send();
+  }
   look();
   look();
   Burst next;  // may use the same page
