@@ -251,7 +251,7 @@ long wait_poll(pollfd* fds, nfds_t count, std::int64_t timeout_ns, const sigset_
     Poll poll(fds, count, kernel, sockets);
     return run(poll, timeout_ns, mask);
   }
-  const std::size_t bytes = count * (sizeof(pollfd) + sizeof(Socket*));
+  const std::size_t bytes = count * (sizeof(pollfd) + sizeof(void*));  // kernel's array, sockets
   void* memory =
       sys::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == nullptr) return -ENOMEM;
