@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "base/untrusted.h"
+#include "sockets/bell.h"
 #include "sockets/config.h"
 #include "sockets/establish.h"
 #include "sockets/options.h"
@@ -160,6 +161,7 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
   }
   sys::fcntl(bell, F_SETFL, (flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0);
   sys::fcntl(bell, F_SETFD, (flags & SOCK_CLOEXEC) != 0 ? FD_CLOEXEC : 0);
+  refuse_descriptors(bell);
   inherit_options(c, listener_fd, listener->family);
   Socket* s = enter(bell, Kind::kTcp, listener->family);
   if (s == nullptr) {

@@ -50,6 +50,7 @@ void take_connected(int fd, Connection* c, bool keep) {
   if (peer != nullptr) {
     // Release: whoever sees the pointer sees the generation.
     c->peer.store(peer, std::memory_order_release);
+    refuse_descriptors(fd);
   } else {
     note_gone(c);  // closed before it was accepted, or nonsense: reset either way
     if (n > 0) count_untrusted_reset();
@@ -99,6 +100,12 @@ void drain(int fd, Socket* socket, bool others_sleep) {
 bool epolls_rely_on(const Connection* c) {
   return c->read_armed_epolls.load(std::memory_order_seq_cst) != 0 ||
          c->write_armed_epolls.load(std::memory_order_seq_cst) != 0;
+}
+
+void refuse_descriptors(int bell) {
+  constexpr int kPassRights = 83;  // SO_PASSRIGHTS; unknown to older kernels, which answer an error
+  const int no = 0;
+  sys::setsockopt(bell, SOL_SOCKET, kPassRights, &no, sizeof no);
 }
 
 void ring(int fd, Connection* connection) {

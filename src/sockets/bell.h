@@ -21,6 +21,11 @@ namespace shunt::sockets {
 // `fd` cannot have become another file. Notes a peer that is gone.
 void ring(int fd, Connection* connection);
 
+// After set-up no descriptors are expected on a bell. One that comes all the same is closed by the
+// kernel while we read, and its close() may take as long as the peer chose (a TCP socket with
+// SO_LINGER). From Linux 6.16 on the kernel can be told to refuse them at the sender.
+void refuse_descriptors(int bell);
+
 // Before sleeping: drains if allowed, counts the caller as a sleeper. False: `fd` is not ours any
 // more (closed by another thread); do not sleep. `force` drains although others are counted as
 // sleepers: for a caller who was woken many times for nothing (a sleeping process was killed).

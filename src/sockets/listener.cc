@@ -18,6 +18,7 @@ namespace shunt::sockets {
 namespace {
 
 constexpr int kMinBacklog = 128;
+constexpr int kTakenAtOnce = 256;
 constexpr timespec kConnectOnItsWay{0, 1'000'000};
 constexpr std::size_t kListenerBytes = 4096;
 static_assert(sizeof(Listener) <= kListenerBytes);
@@ -74,7 +75,8 @@ long accept_shunted(int listener_fd, Socket* s, int flags) {
     remove_pending(l, i--);
     if (fd >= 0) return fd;
   }
-  for (;;) {
+  // Bounded, so that whoever connects faster than we accept cannot keep ordinary clients waiting.
+  for (int taken = 0; taken < kTakenAtOnce; ++taken) {
     const int bell = sys::accept4(l->rendezvous, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (bell == -EINTR || bell == -ECONNABORTED) continue;
     if (bell < 0) return bell;
@@ -97,6 +99,7 @@ long accept_shunted(int listener_fd, Socket* s, int flags) {
     watch(l->waiter, high);
     l->pending[l->pending_count++] = high;
   }
+  return -EAGAIN;
 }
 
 long accept_ordinary(int fd, Socket* s, int flags) {
