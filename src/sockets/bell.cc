@@ -160,7 +160,7 @@ void disarm_write(Connection* c) {
   }
 }
 
-void look_at_bell(int fd, Socket* socket) {
+void look_at_bell(int fd, Socket* socket, bool hang_up) {
   Connection* c = socket->connection;
   Hold hold(c->bell);
   if (!hold.owns()) return;
@@ -172,7 +172,7 @@ void look_at_bell(int fd, Socket* socket) {
   const bool others_sleep = c->bell_state.sleepers.load(kRelaxed) != 0;
   if (c->peer.load(kRelaxed) == nullptr || !others_sleep) {
     drain(fd, socket, others_sleep);
-    return;
+    if (!hang_up) return;
   }
   note_if_gone(fd, c);  // others sleep on the rings: only look for the end
 }

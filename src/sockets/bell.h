@@ -53,7 +53,8 @@ bool epolls_rely_on(const Connection* connection);
 
 // Looks at the bell without blocking: takes a CONNECTED that has come, notes the end of the peer.
 // Called after a wake-up, or when a call needs to know now. Takes bell.
-void look_at_bell(int fd, Socket* socket);
+// `hang_up`: the kernel has shown a hang-up, perhaps behind rings that are still to be read.
+void look_at_bell(int fd, Socket* socket, bool hang_up = false);
 
 // For calls that neither sleep nor ring, and so would never learn that the peer's process was killed:
 // looks for that, once in a millisecond at most. True: it has just been noticed. With tx or rx held and

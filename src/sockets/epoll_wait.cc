@@ -58,11 +58,11 @@ int scan(EpollSet* set, epoll_event* events, int max) {
 // sleeper. CONNECTED and the end of the peer are looked at.
 void answer_bell(EpollEntry* e, std::uint32_t kernel_events) {
   Connection* c = e->socket->connection;
-  const bool plain = (kernel_events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) == 0 &&
-                     c->peer.load(std::memory_order_acquire) != nullptr;
+  const bool hang_up = (kernel_events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) != 0;
+  const bool plain = !hang_up && c->peer.load(std::memory_order_acquire) != nullptr;
   if (plain && c->bell_state.left.fetch_add(1, std::memory_order_relaxed) < kRingsLeft) return;
   c->bell_state.left.store(0, std::memory_order_relaxed);
-  look_at_bell(e->fd, e->socket);
+  look_at_bell(e->fd, e->socket, hang_up);  // an edge comes once: look behind the rings too
 }
 
 // Sorts kernel events: the program's own go to `out`, ours make entries hot. Returns how many are
