@@ -1,9 +1,9 @@
 // Rules of Linux TCP at which a provider that keeps data in memory and wakes through a descriptor
 // of its own can fail: who has already taken the wake-up, who is still asleep, who has died unseen.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
-#include <ctime>
 #include <memory>
 #include <stop_token>
 
@@ -42,10 +42,11 @@ struct Connecting {
   Fd client = connect_to("127.0.0.1", port_of(listener));
 };
 
-double thread_cpu_ms() {
-  timespec t{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) * 1e3 + static_cast<double>(t.tv_nsec) / 1e6;
+// How often the calling thread has gone to sleep.
+long sleeps() {
+  rusage usage{};
+  getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nvcsw;
 }
 
 TEST(Readiness, PollAndPartialReadLeaveEpollReadable) {
@@ -144,10 +145,11 @@ TEST(PeerKilled, SeenBySendsAlone) {
   send_all(p.client, "unread");
   child->kill();
   int error = 0;
-  EXPECT_TRUE(soon([&] {
-    error = send(p.client, "hello", 5, MSG_NOSIGNAL) < 0 ? errno : 0;
-    return error != 0;
-  }));
+  // Few bytes, so that it is not a full buffer that ends it.
+  for (int sent = 0; error == 0 && sent < 500; ++sent) {
+    error = send(p.client, "x", 1, MSG_NOSIGNAL) < 0 ? errno : 0;
+    if (error == 0) poll(nullptr, 0, 1);
+  }
   EXPECT_TRUE(error == ECONNRESET || error == EPIPE) << strerror(error);
 }
 
@@ -157,9 +159,9 @@ TEST(Shutdown, ReaderSleepsOnAfterTheOwnWriteHalfIsShut) {
   char byte;
   {
     Later later([&] { shutdown(p.client, SHUT_WR); });
-    const double before = thread_cpu_ms();
+    const long before = sleeps();
     expect_error(recv(p.client, &byte, 1, 0), EAGAIN);
-    EXPECT_LT(thread_cpu_ms() - before, 60) << "of about 260 ms with the write half shut";
+    EXPECT_LT(sleeps() - before, 50) << "the reader woke again and again";
   }
   send_all(p.server, "abc");
   ASSERT_NE(wait_for(p.client, POLLIN), 0);
@@ -191,7 +193,7 @@ TEST(Threads, NumberIsReusedUnderACaller) {
         ioctl(number, FIONREAD, &pending);
       }
     });
-    for (int i = 0; i < 500; ++i) {
+    for (int i = 0; i < 3000; ++i) {
       server.reset();
       client.reset();
       client = connect_to("127.0.0.1", port_of(listener));
