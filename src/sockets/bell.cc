@@ -174,7 +174,8 @@ void look_at_bell(int fd, Socket* socket, bool hang_up) {
     drain(fd, socket, others_sleep);
     if (!hang_up) return;
   }
-  note_if_gone(fd, c);  // others sleep on the rings: only look for the end
+  // Others sleep on the rings, or rings may have hidden the end: look for just that.
+  note_if_gone(fd, c);
 }
 
 bool glance(int fd, Socket* socket) {

@@ -32,8 +32,8 @@ void refuse_descriptors(int bell);
 bool enter_sleep(int fd, Socket* socket, bool force);
 void leave_sleep(Connection* connection);
 
-// Announce that we sleep for data / for space; the answer is whether there is a reason not to.
-// Both need the direction's lock held by the caller. `disarm_*` after the sleep.
+// Announce that we are about to sleep for data / for space; then look once more. With the direction's
+// lock held. `disarm_*` after the sleep, likewise.
 void arm_read(Connection* connection);
 void disarm_read(Connection* connection);
 void arm_write(Connection* connection);

@@ -54,9 +54,10 @@ struct Quiet {
   bool bell = false;
 };
 
-void announce_if_last(int fd, Socket* s) {
+// Before a descriptor of `s` goes: whether it is this process's last. `pins`: the caller's own.
+void announce_if_last(Socket* s, std::uint32_t pins) {
   if (s->kind.load(std::memory_order_acquire) != Kind::kConnection) return;
-  if (s->refs.load(std::memory_order_acquire) == 1) announce_close(fd, s);
+  if (s->refs.load(std::memory_order_acquire) == 1 + pins) announce_close(s);
 }
 
 // Of the descriptors of one socket, the lowest: to visit each socket once.
@@ -95,7 +96,7 @@ Socket* begin_forget(int fd) {
   Socket* s = lookup(fd);
   Quiet quiet(s);
   s = take_out(fd);
-  if (s != nullptr) announce_if_last(fd, s);
+  if (s != nullptr) announce_if_last(s, 0);
   return s;
 }
 
@@ -116,10 +117,7 @@ long close_descriptor(int fd) {
   {
     Quiet quiet(s);
     taken = take_out(fd);
-    if (taken == s && s->refs.load(std::memory_order_acquire) == 2 &&
-        s->kind.load(std::memory_order_acquire) == Kind::kConnection) {
-      announce_close(fd, s);
-    }
+    if (taken == s) announce_if_last(s, 1);
     r = sys::close(fd);
   }
   if (taken != nullptr) drop_reference(taken);
@@ -159,11 +157,7 @@ long duplicate_to(int from, int to, int flags) {
   long r = 0;
   {
     Quiet quiet(target);
-    if (target != nullptr && sys::fcntl(from, F_GETFD) >= 0 &&
-        target->refs.load(std::memory_order_acquire) == 2 &&
-        target->kind.load(std::memory_order_acquire) == Kind::kConnection) {
-      announce_close(to, target);
-    }
+    if (target != nullptr && sys::fcntl(from, F_GETFD) >= 0) announce_if_last(target, 1);
     r = sys::dup3(from, to, flags);
     if (r >= 0) taken = take_out(to);
     if (r >= 0 && source != nullptr) enter_again(to, source);

@@ -41,9 +41,6 @@ class Lock {
   void reset_after_fork() { word_.store(0, std::memory_order_relaxed); }
   void forget_recovery() { recovered_.store(0, std::memory_order_relaxed); }
   bool recovered() const { return recovered_.load(std::memory_order_relaxed) != 0; }
-  bool held_by_me() const {
-    return (word_.load(std::memory_order_relaxed) & ~kWaiters) == thread_id();
-  }
 
  private:
   static constexpr std::uint32_t kWaiters = 1u << 31;

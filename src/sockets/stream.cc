@@ -139,13 +139,13 @@ int take_socket_error(Socket* s) {
   return conn::take_error(s->connection->state);
 }
 
-void announce_close(int fd, Socket* s) {
+// The kernel's end of file on the bell rings.
+void announce_close(Socket* s) {
   Connection* c = s->connection;
   if (c->holders.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   std::uint16_t flags = layout::kFlagFin | layout::kFlagClosed;
   if (c->linger_seconds == 0) flags |= layout::kFlagReset;
   c->write_end().set_flags(flags);
-  (void)fd;  // the kernel's end of file on the bell rings
 }
 
 }  // namespace shunt::sockets

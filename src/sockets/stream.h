@@ -38,6 +38,6 @@ int take_socket_error(Socket* socket);       // SO_ERROR
 
 // Before the last close in this process: tells the peer so without the kernel's help, and resets if
 // SO_LINGER 0 says so.
-void announce_close(int fd, Socket* socket);
+void announce_close(Socket* socket);
 
 }  // namespace shunt::sockets
