@@ -9,6 +9,7 @@
 //   128          128  HotLine         head, waiting flags, the latest small message inline
 //   256          128  TailLine        how far the owner has read the peer's stream
 //   384          256  begin[64]       per segment of the *peer's* stream: begin of unread data
+//   640          128  SwitchLine      giving the rings up for plain bytes
 //   1024        2048  SegmentControl[64]
 //   4096     4194304  64 segments of 65536 bytes
 //
@@ -36,7 +37,13 @@ inline constexpr std::uint32_t kInlineBytes = 88;
 inline constexpr std::uint16_t kFlagFin = 1;     // no bytes follow `head`
 inline constexpr std::uint16_t kFlagReset = 2;   // the owner aborted (ECONNRESET for the peer)
 inline constexpr std::uint16_t kFlagClosed = 4;  // the owner will not read any more
-inline constexpr std::uint16_t kKnownFlags = kFlagFin | kFlagReset | kFlagClosed;
+inline constexpr std::uint16_t kFlagPlain = 8;   // the owner uses its areas no more: see SwitchLine
+inline constexpr std::uint16_t kKnownFlags = kFlagFin | kFlagReset | kFlagClosed | kFlagPlain;
+
+// SwitchLine::plain.
+inline constexpr std::uint32_t kCarrying = 0;
+inline constexpr std::uint32_t kSwitching = 1;
+inline constexpr std::uint32_t kPlain = 2;
 
 struct AreaHeader {
   std::uint32_t magic;
@@ -68,6 +75,12 @@ struct alignas(128) TailLine {
   std::atomic<std::uint32_t> segment;  // the peer's segment that holds the earliest unread byte
 };
 
+// How an end gives up its rings and carries on with plain bytes over the bell: sockets/downgrade.h.
+struct alignas(128) SwitchLine {
+  std::atomic<std::uint32_t> plain;    // kCarrying, kSwitching, kPlain
+  std::atomic<std::uint32_t> ringing;  // threads of the owner that are about to ring
+};
+
 // Control of one segment of the owner's stream. `begin` is the reader's to move, so it lives in the
 // reader's area (begin[]); here it is where the data began when the segment was entered.
 struct SegmentControl {
@@ -85,7 +98,8 @@ struct Area {
   HotLine hot;
   TailLine tail;
   std::atomic<std::uint32_t> begin[kSegmentCount];
-  std::uint8_t pad0[1024 - 384 - 4 * kSegmentCount];
+  SwitchLine switch_line;
+  std::uint8_t pad0[1024 - 384 - 4 * kSegmentCount - sizeof(SwitchLine)];
   SegmentControl segment[kSegmentCount];
   std::uint8_t pad1[kSegmentsOffset - 1024 - 32 * kSegmentCount];
   // Segments follow at kSegmentsOffset; use segment_data().
@@ -108,6 +122,8 @@ static_assert(sizeof(SegmentControl) == 32);
 static_assert(offsetof(Area, hot) == 128);
 static_assert(offsetof(Area, tail) == 256);
 static_assert(offsetof(Area, begin) == 384);
+static_assert(sizeof(SwitchLine) == 128);
+static_assert(offsetof(Area, switch_line) == 640);
 static_assert(offsetof(Area, segment) == 1024);
 static_assert(sizeof(Area) == kSegmentsOffset);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);

@@ -14,7 +14,7 @@ namespace shunt::layout {
 namespace {
 
 TEST(AreaLayout, Sizes) {
-  EXPECT_EQ(wire::kLayoutVersion, 1);
+  EXPECT_EQ(wire::kLayoutVersion, 2);
   EXPECT_EQ(kSegmentBytes, 65536U);
   EXPECT_EQ(kSegmentCount, 64U);
   EXPECT_EQ(kStreamBytes, 4194304U);
@@ -54,6 +54,9 @@ TEST(AreaLayout, ControlOffsets) {
   EXPECT_EQ(offsetof(TailLine, tail), 0U);
   EXPECT_EQ(offsetof(TailLine, segment), 8U);
   EXPECT_EQ(offsetof(Area, begin), 384U);
+  EXPECT_EQ(offsetof(Area, switch_line), 640U);
+  EXPECT_EQ(offsetof(SwitchLine, plain), 0U);
+  EXPECT_EQ(offsetof(SwitchLine, ringing), 4U);
   EXPECT_EQ(offsetof(Area, segment), 1024U);
   EXPECT_EQ(offsetof(SegmentControl, begin), 0U);
   EXPECT_EQ(offsetof(SegmentControl, end), 4U);
@@ -78,6 +81,7 @@ TEST(AreaLayout, OwnersOfLinesAreApart) {
   EXPECT_EQ(offsetof(Area, hot) % 128, 0U);
   EXPECT_EQ(offsetof(Area, tail) % 128, 0U);
   EXPECT_EQ(offsetof(Area, begin) % 128, 0U);
+  EXPECT_EQ(offsetof(Area, switch_line) % 128, 0U);
   EXPECT_EQ(offsetof(Area, segment) % 128, 0U);
 }
 

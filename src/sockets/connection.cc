@@ -81,6 +81,13 @@ void reset(Connection* c) {
   c->nonblocking.store(false, std::memory_order_relaxed);
   c->read_timeout_ns = 0;
   c->write_timeout_ns = 0;
+  c->downgrade.store(Downgrade::kNone, std::memory_order_relaxed);
+  c->follow_due.store(false, std::memory_order_relaxed);
+  c->connecting_side = false;
+  c->bell_shut = false;
+  c->rest_sent = 0;
+  c->stash_begin = 0;
+  c->stash_end = 0;
   c->local = {};
   c->remote = {};
   std::memset(c->options, 0, sizeof c->options);

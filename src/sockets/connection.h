@@ -42,6 +42,14 @@ struct BellState {
   std::atomic<bool> maybe_rung;         // an epoch was announced since the bell was last drained
 };
 
+// How far a connection has given up its rings: see downgrade.h.
+enum class Downgrade : std::uint8_t {
+  kNone,
+  kRest,   // plain bytes on the bell, but a rest of the rings' bytes is still to be moved
+  kPlain,  // nothing but the bell
+};
+inline constexpr std::size_t kStashBytes = 512;
+
 struct Connection {
   alignas(64) Lock tx;
   ring::WriterState writer;
@@ -76,6 +84,14 @@ struct Connection {
   std::int32_t linger_seconds;   // SO_LINGER; -1: off
   wire::Endpoint local;
   wire::Endpoint remote;
+  std::atomic<Downgrade> downgrade;
+  std::atomic<bool> follow_due;  // the peer has begun a downgrade and we have not followed yet
+  bool connecting_side;          // gives way when both sides begin
+  bool bell_shut;                // its receiving half: see shutdown_stream(); no way to downgrade any more
+  std::uint64_t rest_sent;       // of the own stream, moved over the bell: up to this position
+  std::uint32_t stash_begin;     // read from the bell together with its last rings, not yet given out
+  std::uint32_t stash_end;
+  std::uint8_t stash[kStashBytes];
   Lock options_lock;
   StoredOption options[kMaxStoredOptions];
 

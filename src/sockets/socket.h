@@ -27,6 +27,7 @@ enum class Kind : std::uint8_t {
   kKernelTcp,  // connected by kernel TCP; only counted
   kListener,
   kConnection,  // shunted
+  kPlain,       // was shunted, downgraded: see plain.h
   kEpoll,
 };
 
@@ -55,7 +56,7 @@ struct Socket {
   bool connect_unreported;  // non-blocking connect: EINPROGRESS was given, 0 is due
   std::atomic<std::uint32_t> refs;
   Lock lock;
-  Connection* connection;  // kConnection; later the last one, for calls that race with close
+  Connection* connection;  // kConnection, kPlain; later the last one, for calls that race with close
   int reservation;         // the TCP socket that holds the local port; -1: none
   Listener* listener;
   EpollSet* epoll;            // kEpoll

@@ -13,7 +13,8 @@
 //   REFUSED    the request is over; `reason` says why.
 //   STATUS     the request is in the listener's backlog (`reason` kNone): connect() may return.
 //
-// A bell carries messages and rings; a ring is one byte 0x00, a message begins with 'S'.
+// A bell carries messages and rings; a ring is one byte 0x00, a message begins with 'S'. One kPlainMark says
+// that plain bytes follow, for good (sockets/downgrade.h).
 //
 // Pure: no I/O. decode() accepts any bytes and returns EBADMSG for what encode() cannot produce.
 #pragma once
@@ -31,6 +32,7 @@ namespace shunt::wire {
 
 inline constexpr std::size_t kMessageBytes = 256;
 inline constexpr std::uint8_t kRing = 0x00;
+inline constexpr std::uint8_t kPlainMark = 0x50;
 
 enum class MessageType : std::uint16_t { kConnect = 1, kConnected = 2, kRefused = 3, kStatus = 4 };
 

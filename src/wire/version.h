@@ -7,6 +7,6 @@
 namespace shunt::wire {
 
 inline constexpr std::uint16_t kWireVersion = 1;    // messages
-inline constexpr std::uint16_t kLayoutVersion = 1;  // areas, sections, status pages
+inline constexpr std::uint16_t kLayoutVersion = 2;  // areas, sections, status pages
 
 }  // namespace shunt::wire
