@@ -255,12 +255,14 @@ SHUNT_EXPORT ssize_t sendfile64(int out, int in, off_t* offset, size_t count) no
 
 SHUNT_EXPORT ssize_t splice(int in, off_t* in_offset, int out, off_t* out_offset, size_t count,
                             unsigned flags) {
-  Socket* from = of_kind(in, Kind::kConnection);
-  Socket* to = of_kind(out, Kind::kConnection);
-  if (from == nullptr && to == nullptr) {
-    return counted_in(
-        in, counted_out(out, libc().splice(in, in_offset, out, out_offset, count, flags)));
+  for (;;) {
+    Socket* from = of_kind(in, Kind::kConnection);
+    Socket* to = of_kind(out, Kind::kConnection);
+    if (from == nullptr && to == nullptr) {
+      return counted_in(
+          in, counted_out(out, libc().splice(in, in_offset, out, out_offset, count, flags)));
+    }
+    const long r = sockets::splice_stream(in, from, in_offset, out, to, out_offset, count, flags);
+    if (r != sockets::kNotOurs) return finish<ssize_t>(with_sigpipe(r, 0));
   }
-  const long r = sockets::splice_stream(in, from, in_offset, out, to, out_offset, count, flags);
-  return finish<ssize_t>(with_sigpipe(r, 0));
 }

@@ -82,6 +82,12 @@ __attribute__((constructor(101))) void load() {
   errno = saved;
 }
 
+__attribute__((destructor)) void unload() {
+  const int saved = errno;
+  sockets::before_exit();
+  errno = saved;
+}
+
 }  // namespace
 }  // namespace shunt::preload
 

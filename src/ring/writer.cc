@@ -176,6 +176,16 @@ bool Writer::writable() {
   return false;
 }
 
+std::size_t Writer::written(std::uint64_t position, const std::uint8_t** at) const {
+  if (position - s_->tail >= in_flight()) return 0;
+  for (std::uint32_t i = 0; i < layout::kSegmentCount; ++i) {
+    if ((s_->members >> i & 1) == 0 || position - s_->base[i] >= kSegmentBytes) continue;
+    *at = layout::segment_data(own_, i) + (position - s_->base[i]);
+    return std::min(kSegmentBytes - (position - s_->base[i]), s_->head - position);
+  }
+  return 0;
+}
+
 bool Writer::must_ring() {
   if (peer_ == nullptr) return false;
   full_fence();  // publish before looking whether the peer sleeps; pairs with Reader::begin_wait

@@ -45,6 +45,9 @@ class Writer {
   // 0 also when a lowered limit is below what is in flight already.
   std::uint64_t space() const { return s_->limit > in_flight() ? s_->limit - in_flight() : 0; }
   std::uint64_t in_flight() const { return s_->head - s_->tail; }
+  // The own bytes from `position` (of those in flight) on, as far as they are contiguous: how many,
+  // and where. 0: `position` is head, or nothing that was written.
+  std::size_t written(std::uint64_t position, const std::uint8_t** at) const;
   // Enough room that a sender who was told "full" should be woken.
   bool writable();
 

@@ -1,8 +1,11 @@
 #include "sockets/bell.h"
 
 #include <cerrno>
+#include <cstring>
 
 #include "base/untrusted.h"
+#include "ring/fence.h"
+#include "sockets/downgrade.h"
 #include "sockets/epoll.h"
 #include "sockets/status.h"
 #include "sys/kernel.h"
@@ -69,10 +72,24 @@ bool poison(Connection* c) {
   return true;
 }
 
+// Plain bytes follow the mark: keep what was read of them for follow_downgrade(). With c->bell held.
+bool find_mark(Connection* c, const std::uint8_t* bytes, std::size_t size) {
+  const auto* mark = static_cast<const std::uint8_t*>(std::memchr(bytes, wire::kPlainMark, size));
+  if (mark == nullptr) return false;
+  const std::size_t kept = size - static_cast<std::size_t>(mark - bytes);
+  std::memcpy(c->stash, mark, kept);
+  c->stash_begin = 0;
+  c->stash_end = static_cast<std::uint32_t>(kept);
+  c->follow_due.store(true, std::memory_order_release);
+  c->trouble.store(true, std::memory_order_release);
+  return true;
+}
+
 // Takes what is on the bell, a CONNECTED too. `others_sleep`: they would miss what is taken, so only
 // CONNECTED is looked at and all stays. With c->bell held.
 void drain(int fd, Socket* socket, bool others_sleep) {
   Connection* c = socket->connection;
+  if (c->stash_end != 0 || downgraded(c)) return;  // what is on the bell now is the stream
   if (c->peer.load(kRelaxed) == nullptr) {
     if (c->gone_noticed.load(kRelaxed)) return;
     take_connected(fd, c, others_sleep);
@@ -83,12 +100,21 @@ void drain(int fd, Socket* socket, bool others_sleep) {
     c->bell_state.maybe_rung.store(true, std::memory_order_seq_cst);
     return;
   }
+  // What lies behind the mark may be for another holder of the bell: follow_downgrade() reads exactly.
+  const std::uint32_t plain = Untrusted(c->peer.load(kRelaxed)->switch_line.plain).copy_acquire();
+  if (plain == layout::kPlain) {
+    c->follow_due.store(true, std::memory_order_release);
+    c->trouble.store(true, std::memory_order_release);
+  }
+  if (plain != layout::kCarrying) return;
   // Before reading: an epoch announced from here on may be rung for after our read.
   c->bell_state.maybe_rung.store(false, std::memory_order_seq_cst);
   std::uint8_t rings[256];
+  static_assert(sizeof rings <= kStashBytes);
   for (;;) {
     const long n = sys::recv(fd, rings, sizeof rings, MSG_DONTWAIT);
     if (n > 0 && epolls_rely_on(c)) note_missed(socket);
+    if (n > 0 && find_mark(c, rings, static_cast<std::size_t>(n))) return;
     if (n == static_cast<long>(sizeof rings)) continue;
     if (n == 0 || (n < 0 && n != -EAGAIN && n != -EINTR)) note_if_gone(fd, c);
     break;
@@ -109,8 +135,18 @@ void refuse_descriptors(int bell) {
 }
 
 void ring(int fd, Connection* connection) {
-  const std::uint8_t byte = wire::kRing;
-  const long r = sys::send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+  layout::SwitchLine& own = connection->own->switch_line;
+  const layout::Area* peer = connection->peer.load(std::memory_order_acquire);
+  // Announce, then look (both sequentially consistent): a peer that switches either sees that we are at
+  // it, and waits, or we see that it switches. Pairs with downgrade().
+  own.ringing.fetch_add(1, std::memory_order_seq_cst);
+  ring::full_fence();
+  long r = 0;
+  if (peer == nullptr || Untrusted(peer->switch_line.plain).copy() == layout::kCarrying) {
+    const std::uint8_t byte = wire::kRing;
+    r = sys::send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+  own.ringing.fetch_sub(1, std::memory_order_release);
   // A full bell (EAGAIN) rings already.
   if (r < 0 && r != -EAGAIN && r != -EINTR && fd >= 0) note_if_gone(fd, connection);
   count_ring();
@@ -200,6 +236,12 @@ void absorb_events(Connection* c) {
     tail = Untrusted(peer->tail.tail).copy_acquire();
   }
   if ((flags & layout::kFlagReset) != 0) conn::on_reset(c->state);
+  if ((flags & layout::kFlagPlain) != 0 && !downgraded(c)) {
+    // What the peer says and does from here on, it does over the bell.
+    c->follow_due.store(true, std::memory_order_release);
+    c->trouble.store(true, std::memory_order_release);
+    return;
+  }
   if (gone || (flags & layout::kFlagClosed) != 0) {
     // Never accepted (no area): TCP resets such a connection too.
     const bool left_unread = peer == nullptr || tail != c->own->hot.head.load(kRelaxed);

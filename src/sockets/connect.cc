@@ -199,6 +199,7 @@ bool establish(Attempt& a, wire::Reason* reason) {
   Connection* c = parts.connection;
   c->local = source;
   c->remote = a.destination;
+  c->connecting_side = true;
   c->nonblocking.store(a.nonblocking, std::memory_order_relaxed);
   adopt_options(c, a.fd, a.socket->family);
   sys::fcntl(a.bell, F_SETFL, a.nonblocking ? O_NONBLOCK : 0);

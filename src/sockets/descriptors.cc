@@ -4,6 +4,7 @@
 #include <cerrno>
 
 #include "sockets/bell.h"
+#include "sockets/downgrade.h"
 #include "sockets/epoll_internal.h"
 #include "sockets/establish.h"
 #include "sockets/listener.h"
@@ -60,6 +61,17 @@ void announce_if_last(Socket* s, std::uint32_t pins) {
   if (s->refs.load(std::memory_order_acquire) == 1 + pins) announce_close(s);
 }
 
+// Before that, with no lock held: a peer that has downgraded the connection reads the bell alone, and what we
+// wrote into the area would be lost.
+void finish_sending(int fd, Socket* s, std::uint32_t pins) {
+  if (s->kind.load(std::memory_order_acquire) != Kind::kConnection) return;
+  if (s->refs.load(std::memory_order_acquire) != 1 + pins) return;
+  if (s->connection->peer.load(std::memory_order_acquire) == nullptr) return;
+  absorb_events(s->connection);
+  follow_downgrade(fd, s);
+  if (downgraded(s->connection)) send_rest_before_close(fd, s);
+}
+
 // Of the descriptors of one socket, the lowest: to visit each socket once.
 bool is_first(int fd, const Socket* s) {
   return s->refs.load(std::memory_order_relaxed) == 1 || next_descriptor(s, 0, -1) == fd;
@@ -93,7 +105,10 @@ bool is_internal(int fd) {
 
 Socket* begin_forget(int fd) {
   if (lookup(fd) == nullptr || in_vfork_child()) return nullptr;
-  Socket* s = lookup(fd);
+  Socket* s = lookup_pinned(fd);
+  if (s == nullptr) return nullptr;
+  finish_sending(fd, s, 1);
+  unpin(s);
   Quiet quiet(s);
   s = take_out(fd);
   if (s != nullptr) announce_if_last(s, 0);
@@ -114,6 +129,7 @@ long close_descriptor(int fd) {
   if (s == nullptr) return kPassOn;
   Socket* taken = nullptr;
   long r = 0;
+  finish_sending(fd, s, 1);
   {
     Quiet quiet(s);
     taken = take_out(fd);
@@ -155,6 +171,7 @@ long duplicate_to(int from, int to, int flags) {
   }
   Socket* taken = nullptr;
   long r = 0;
+  if (target != nullptr) finish_sending(to, target, 1);
   {
     Quiet quiet(target);
     if (target != nullptr && sys::fcntl(from, F_GETFD) >= 0) announce_if_last(target, 1);
@@ -262,6 +279,14 @@ void before_fork() {
       },
       &deadline_ns, 0, table_limit());
   rouse_missed();
+}
+
+void before_exit() {
+  for_each(
+      [](int fd, Socket* s, void*) {
+        if (is_first(fd, s)) finish_sending(fd, s, s->refs.load(std::memory_order_relaxed) - 1);
+      },
+      nullptr, 0, table_limit());
 }
 
 void after_fork_in_child() {

@@ -16,7 +16,7 @@
 //   send [mark, X] and the bytes [X, head) of
 //     the own stream that are still unread,
 //     the last kCarriedBytes of them at most
-//   plain = kPlain, kFlagPlain                   lock tx, rx, bell
+//   plain = kPlain, kFlagPlain                   sees the flag, or the mark: lock tx, rx, bell
 //                                                read the bell up to and including the mark
 //                                                read from the area up to X, then from the bell; of what was
 //                                                  carried over skip what it had read from the area already
@@ -55,8 +55,9 @@ long downgrade_for_passing(int fd);
 
 // ---- for the other calls of this layer ----
 
-// The peer began: do the second end's part. With no lock held. Cheap when there is nothing to do.
-void follow_downgrade(int fd, Socket* socket);
+// The peer began: do the second end's part. With no lock held; fd may be -1. Cheap when there is nothing to
+// do. False: not now, this thread is inside one of the connection's locks (a signal handler asks).
+bool follow_downgrade(int fd, Socket* socket);
 inline bool follow_due(const Connection* c) {
   return c->follow_due.load(std::memory_order_acquire);
 }
@@ -64,14 +65,18 @@ inline bool follow_due(const Connection* c) {
 inline bool downgraded(const Connection* c) {
   return c->downgrade.load(std::memory_order_acquire) != Downgrade::kNone;
 }
-// Data calls on a connection that is downgraded but has a rest. kNotOurs: it is Kind::kPlain now.
-long send_with_rest(int fd, Socket* socket, const iovec* parts, std::size_t count, int flags);
+// Data calls on a connection that is downgraded but has a rest; with no lock held. kNotOurs: it is Kind::kPlain
+// now, look the descriptor up again.
+// `done`: bytes of `parts` that the rings took before; they are part of the result.
+long send_with_rest(int fd, Socket* socket, const iovec* parts, std::size_t count, std::size_t done,
+                    int flags);
 long receive_with_rest(int fd, Socket* socket, const iovec* parts, std::size_t count, int flags);
 long shutdown_with_rest(int fd, Socket* socket, int how);
 // What poll would say, and what the kernel is to be asked to watch the bell for meanwhile.
 std::uint32_t events_with_rest(int fd, Socket* socket, std::uint32_t wanted);
 std::uint32_t kernel_events_with_rest(Socket* socket, std::uint32_t wanted);
 std::uint64_t available_with_rest(int fd, Socket* socket);
+std::uint64_t unsent_with_rest(int fd, Socket* socket);
 // Before the last close in this process, or its exit: what was accepted from the program is still sent.
 void send_rest_before_close(int fd, Socket* socket);
 

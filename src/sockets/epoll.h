@@ -51,6 +51,9 @@ inline void rouse_missed() {
 // the descriptor still names the TCP socket, and put back after it.
 void detach_registrations(Socket* socket);
 void attach_registrations(Socket* socket);
+// A connection was downgraded (downgrade.h): from now on the kernel watches its bell for what the program
+// asked for, by itself or, while a rest is to be moved, under our cookie. With no lock held.
+void rewatch_registrations(Socket* socket);
 // The socket's last descriptor is gone: so are its registrations.
 void drop_registrations(Socket* socket);
 void destroy_epoll_set(Socket* set);

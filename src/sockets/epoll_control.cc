@@ -1,6 +1,7 @@
 // epoll_ctl.
 #include <cerrno>
 
+#include "sockets/downgrade.h"
 #include "sockets/epoll_registry.h"
 #include "sockets/listener.h"
 #include "sys/kernel.h"
@@ -29,6 +30,7 @@ long add_connection(EpollSet* set, Socket* s, int fd, const epoll_event& event) 
   }
   set->recent[fd % kRecent] = e;
   make_hot(e);
+  if (follow_due(s->connection) || downgraded(s->connection)) note_missed(s);
   kick(set);
   return 0;
 }
@@ -104,6 +106,12 @@ long control_plain(EpollSet* set, int op, Socket* s, int fd, epoll_event* event)
     r = sys::epoll_ctl(set->epfd, op, kernel_fd, &shared);
   } else {
     r = sys::epoll_ctl(set->epfd, op, kernel_fd, event);
+  }
+  if (r == -ENOENT && e != nullptr && e->spent) {
+    // One-shot, reported before its connection was downgraded: the kernel is told of it only now.
+    e->spent = false;
+    if (op == EPOLL_CTL_DEL) r = 0;
+    if (op == EPOLL_CTL_MOD) r = sys::epoll_ctl(set->epfd, EPOLL_CTL_ADD, kernel_fd, event);
   }
   if (r < 0) return r;
   if (op == EPOLL_CTL_DEL) {

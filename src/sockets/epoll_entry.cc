@@ -3,6 +3,7 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell.h"
+#include "sockets/downgrade.h"
 #include "sockets/epoll_internal.h"
 #include "sockets/stream_internal.h"
 
@@ -42,9 +43,27 @@ void make_cold(EpollEntry* e) {
   }
 }
 
+namespace {
+
+// Of a downgraded connection that still has a rest. An edge is what the kernel reported: it made the entry
+// fresh. More edges than needed do no harm, and this does not last.
+std::uint32_t due_with_rest(EpollEntry* e, bool take) {
+  const std::uint32_t mask = events_with_rest(e->fd, e->socket, e->events);
+  if (e->rest_mask != kernel_events_with_rest(e->socket, e->events)) note_missed(e->socket);
+  if (mask == 0 || ((e->events & EPOLLET) != 0 && !e->fresh)) return 0;
+  if (take) {
+    e->fresh = false;
+    e->spent = (e->events & EPOLLONESHOT) != 0;
+  }
+  return mask;
+}
+
+}  // namespace
+
 std::uint32_t due_events(EpollEntry* e, bool take) {
-  if (e->spent || e->dormant) return 0;
+  if (e->spent || e->dormant || e->watched != Watched::kConnection) return 0;
   Connection* c = e->socket->connection;
+  if (downgraded(c)) return due_with_rest(e, take);
   const layout::Area* peer = c->peer.load(std::memory_order_acquire);
   std::uint64_t head = 0;
   bool data = false;
@@ -56,6 +75,10 @@ std::uint32_t due_events(EpollEntry* e, bool take) {
     data = head - c->reader.tail >= c->read_low_water && !c->poisoned.load(kRelaxed);
   }
   if (c->gone_noticed.load(kRelaxed)) absorb_events(c);
+  if (follow_due(c)) {
+    note_missed(e->socket);
+    return 0;
+  }
   const std::uint32_t lacks = c->space_lacks.load(kRelaxed);
   bool room = false;
   if ((e->events & kOut) != 0) {
@@ -90,6 +113,7 @@ std::uint32_t due_events(EpollEntry* e, bool take) {
 
 bool arm(EpollEntry* e) {
   Connection* c = e->socket->connection;
+  if (downgraded(c)) return due_events(e, false) != 0;  // the kernel tells
   {
     Hold rx(c->rx);
     if (!e->armed_read) c->read_armed_epolls.fetch_add(1, std::memory_order_seq_cst);
@@ -103,7 +127,7 @@ bool arm(EpollEntry* e) {
     e->armed_write = true;
     arm_write(c);
   }
-  if (due_events(e, false) == 0) return false;
+  if (due_events(e, false) == 0 && !follow_due(c)) return false;
   disarm(e);
   return true;
 }

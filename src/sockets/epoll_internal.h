@@ -28,6 +28,7 @@ struct EpollEntry {
   std::uint32_t idle_looks;     // looks in a row without an event
   std::uint32_t seen_lacks;     // Connection::space_lacks at the last report; the edge of EPOLLOUT
   std::uint64_t reported_head;  // the peer's head at the last report; the edge of EPOLLIN
+  std::uint32_t rest_mask;      // what the kernel watches a downgraded connection's bell for
   std::uint32_t reported_end;   // HUP, RDHUP, ERR at the last report
   EpollEntry* next_hot;         // circular
   EpollEntry* previous_hot;

@@ -4,6 +4,7 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell.h"
+#include "sockets/downgrade.h"
 #include "sockets/epoll_internal.h"
 #include "sockets/trim.h"
 #include "sys/kernel.h"
@@ -78,12 +79,19 @@ int sort_events(EpollSet* set, const epoll_event* events, int count, epoll_event
       continue;
     }
     if (e == nullptr || e->watched != Watched::kConnection) {
-      out[n++] = events[i];
+      out[n] = events[i];
+      // Downgraded, and its number closed while a duplicate is open: still watched under our cookie.
+      if (e != nullptr) out[n].data = e->data;
+      ++n;
       continue;
     }
     disarm(e);
     make_hot(e);  // unless dormant
-    answer_bell(e, events[i].events);
+    if (downgraded(e->socket->connection)) {
+      e->fresh = true;
+    } else {
+      answer_bell(e, events[i].events);
+    }
     e->idle_looks = 0;
   }
   return n;

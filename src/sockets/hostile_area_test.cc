@@ -203,6 +203,7 @@ const std::vector<Lie>& lies_to_a_writer() {
   static const std::vector<Lie> lies = {
       {"TailBeyond", nothing, [](Liar& l) { l.area->tail.tail.store(kStreamBytes + 1); }},
       {"TailFarBeyond", nothing, [](Liar& l) { l.area->tail.tail.store(~std::uint64_t{0}); }},
+      {"SaysPlain", nothing, [](Liar& l) { l.area->hot.flags.store(layout::kFlagPlain); }},
       {"TailBackwards", [](Liar& l) { l.area->tail.tail.store(100); },
        [](Liar& l) { l.area->tail.tail.store(99); }},
   };
@@ -270,7 +271,7 @@ TEST_P(HostileArea, NonsenseCostsTheVictimNoTime) {
     if (shut_bell) {
       ::shutdown(a->liar.bell, SHUT_WR);  // its end is readable for ever
     } else {
-      a->liar.area->hot.flags.store(0xfff8);
+      a->liar.area->hot.flags.store(0xfff0);
       a->liar.area->hot.recv_waiting.store(0xffffffff);
       a->liar.area->hot.send_waiting.store(0xffffffff);
     }

@@ -6,6 +6,7 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell.h"
+#include "sockets/downgrade.h"
 #include "sockets/epoll.h"
 #include "sockets/status.h"
 #include "sockets/stream_internal.h"
@@ -70,6 +71,7 @@ std::size_t take(int fd, Connection* c, Scatter& to, int flags, std::size_t peek
 // `seen`. 1: look again. `keep_error`: bytes are to be reported now, an error by the next call.
 long nothing_there(Connection* c, std::uint64_t seen, bool keep_error) {
   absorb_events(c);
+  if (follow_due(c)) return 1;
   // A FIN seen now is behind data that may have come since our look. Of a poisoned peer nothing more
   // is read, whatever its head said before.
   const std::uint64_t end = c->reader.tail + readable_bytes(c);
@@ -108,7 +110,7 @@ long wait_readable(int fd, Socket* s, std::uint64_t seen, std::int64_t deadline,
     Hold rx(c->rx);
     arm_read(c);
     absorb_events(c);
-    sleep = c->reader.tail + readable_bytes(c) == seen && !read_over(c);
+    sleep = c->reader.tail + readable_bytes(c) == seen && !read_over(c) && !follow_due(c);
   }
   const std::uint64_t begin = ticks();
   const long result = sleep ? sleep_on_bell(fd, deadline) : 0;
@@ -128,6 +130,7 @@ long wait_readable(int fd, Socket* s, std::uint64_t seen, std::int64_t deadline,
 }  // namespace
 
 void refresh_reader(Connection* c) {
+  if (downgraded(c)) return;  // what is left in the area is known
   if (c->peer.load(std::memory_order_acquire) == nullptr || c->poisoned.load(kRelaxed)) return;
   if (c->read_end().refresh() != ring::Status::kOk) reset_untrusted(c);
 }
@@ -151,6 +154,14 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
   long result = 0;
   for (;;) {
     std::uint64_t seen = 0;
+    if (!follow_downgrade(fd, s)) {
+      result = -EINTR;
+      break;
+    }
+    if (downgraded(c)) {
+      if (total == 0) result = receive_with_rest(fd, s, parts, count, flags);
+      break;
+    }
     {
       Hold rx(c->rx);
       if (!rx.owns()) {
@@ -158,6 +169,7 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
         break;
       }
       if (c->rx.recovered()) reset_broken(c);
+      if (follow_due(c) || downgraded(c)) continue;
       if (!still_under(fd, s, c)) {
         // Closed by another thread. As in the kernel, a receive that slept through it still takes
         // what has come; the number may be another file by now, so nothing is rung.

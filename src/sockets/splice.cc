@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "sockets/bell.h"
+#include "sockets/downgrade.h"
 #include "sockets/status.h"
 #include "sockets/stream_internal.h"
 #include "sockets/transfer.h"
@@ -89,7 +90,12 @@ long send_all(int fd, Socket* s, const std::uint8_t* data, std::size_t size) {
   std::size_t done = 0;
   while (done < size) {
     const long n = send_once(fd, s, data + done, size - done);
-    if (n > 0) {
+    if (n == kNotOurs) {
+      // It was downgraded meanwhile: the kernel's socket takes the rest.
+      const long sent = sys::send(fd, data + done, size - done, MSG_NOSIGNAL);
+      if (sent < 0 && sent != -EAGAIN && sent != -EINTR) return sent;
+      done += sent > 0 ? static_cast<std::size_t>(sent) : 0;
+    } else if (n > 0) {
       done += static_cast<std::size_t>(n);
     } else if (n == -EAGAIN || n == -EINTR) {
       sys::raw(SYS_nanosleep, sys::arg(&kShortPause), 0);
@@ -106,6 +112,11 @@ long wait_for_room(int fd, Socket* s, std::uint64_t* room) {
   const std::int64_t deadline = deadline_from(c->write_timeout_ns, sys::monotonic_ns());
   VainWakes vain;
   for (;;) {
+    follow_downgrade(fd, s);
+    if (downgraded(c)) {
+      *room = kPipeAtom;
+      return 0;
+    }
     const long error = send_error(s);
     if (error != 0) return error;
     *room = peer_gone(s) ? kBufferBytes : send_space(s);
@@ -177,6 +188,14 @@ long move_to_pipe(int in_fd, Socket* s, int out_fd, std::size_t count,
   return static_cast<long>(total);
 }
 
+// No more at once than a writable pipe takes without waiting.
+long move_rest_to_pipe(int in_fd, Socket* s, int out_fd, std::size_t count,
+                       const TransferBuffer& buffer) {
+  const iovec part{buffer.data(), std::min(count, kPipeAtom)};
+  const long n = receive_stream(in_fd, s, &part, 1, MSG_DONTWAIT);
+  return n > 0 ? sys::write(out_fd, buffer.data(), static_cast<std::size_t>(n)) : n;
+}
+
 long stream_to_pipe(int in_fd, Socket* s, int out_fd, std::size_t count, bool dont_wait,
                     const TransferBuffer& buffer) {
   for (;;) {
@@ -188,7 +207,8 @@ long stream_to_pipe(int in_fd, Socket* s, int out_fd, std::size_t count, bool do
     const iovec part{&first, 1};
     result = receive_stream(in_fd, s, &part, 1, MSG_PEEK);
     if (result <= 0) return result;
-    result = move_to_pipe(in_fd, s, out_fd, count, buffer);
+    result = downgraded(s->connection) ? move_rest_to_pipe(in_fd, s, out_fd, count, buffer)
+                                       : move_to_pipe(in_fd, s, out_fd, count, buffer);
     // Another user of the pipe or of the stream was faster: begin again.
     if (result == 0 || (result == -EAGAIN && !dont_wait)) continue;
     return result;

@@ -239,6 +239,18 @@ void report(Socket* socket, const StatusReport& what) {
   socket->status = entry;
 }
 
+void show_downgraded(Socket* socket) {
+  const Connection* c = socket->connection;
+  count_reason(wire::Reason::kPassedOn);
+  report(socket, {.state = EntryState::kEstablished,
+                  .via = EntryVia::kKernel,
+                  .reason = wire::Reason::kPassedOn,
+                  .detail = nullptr,
+                  .local = c->local,
+                  .peer = c->remote,
+                  .peer_partition = partition_name_of(c->remote)});
+}
+
 void retire(Socket* socket) {
   Hold hold(lock);
   if (!hold.owns()) return;

@@ -26,6 +26,8 @@ struct StatusReport {
 
 // Shows the socket, or replaces what was shown. A new established connection is counted.
 void report(Socket* socket, const StatusReport& what);
+// A connection that left shared memory (downgrade.h): counted and shown from now on as the kernel's.
+void show_downgraded(Socket* socket);
 // Takes the socket off the page; its bytes go into the totals.
 void retire(Socket* socket);
 void count_reason(wire::Reason reason);

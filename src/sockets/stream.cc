@@ -7,6 +7,7 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell.h"
+#include "sockets/downgrade.h"
 #include "sockets/epoll.h"
 #include "sockets/stream_internal.h"
 #include "sockets/trim.h"
@@ -71,6 +72,7 @@ long shutdown_locked(int fd, Socket* s, int how) {
   Hold tx(c->tx);
   if (tx.owns() && !still_under(fd, s, c)) return kNotOurs;
   absorb_events(c);
+  if (follow_due(c) || downgraded(c)) return kNotOurs;
   {
     Hold hold(c->state_lock);
     const int error = conn::on_shutdown(c->state, how);
@@ -89,6 +91,7 @@ long shutdown_locked(int fd, Socket* s, int how) {
     // Threads of ours that sleep must see it: shutting down the bell's receiving half wakes them. The
     // peer's rings fail from then on, so later waits fall back to short pauses.
     sys::raw(SYS_shutdown, fd, SHUT_RD);
+    c->bell_shut = true;
   }
   return 0;
 }
@@ -97,7 +100,9 @@ long shutdown_locked(int fd, Socket* s, int how) {
 
 long shutdown_stream(int fd, Socket* s, int how) {
   if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;
-  const long r = shutdown_locked(fd, s, how);
+  if (!follow_downgrade(fd, s)) return -EAGAIN;
+  const long r =
+      downgraded(s->connection) ? shutdown_with_rest(fd, s, how) : shutdown_locked(fd, s, how);
   rouse_missed();
   return r;
 }
@@ -106,11 +111,14 @@ std::uint32_t stream_events(Socket* s, std::uint32_t wanted) {
   Connection* c = s->connection;
   bool data = false;
   bool room = false;
-  {
+  follow_downgrade(-1, s);
+  if (!downgraded(c)) {
     Hold rx(c->rx);
     absorb_events(c);
     data = readable_bytes(c) >= c->read_low_water;
   }
+  if (follow_due(c)) follow_downgrade(-1, s);
+  if (downgraded(c)) return events_with_rest(-1, s, wanted);
   if ((wanted & (POLLOUT | POLLWRNORM)) != 0) {
     Hold tx(c->tx);
     c->write_end().take_echo();
@@ -121,12 +129,16 @@ std::uint32_t stream_events(Socket* s, std::uint32_t wanted) {
 }
 
 std::uint64_t bytes_available(Socket* s) {
+  follow_downgrade(-1, s);
+  if (downgraded(s->connection)) return available_with_rest(-1, s);
   Hold rx(s->connection->rx);
   return readable_bytes(s->connection);
 }
 
 std::uint64_t bytes_unsent(Socket* s) {
   Connection* c = s->connection;
+  follow_downgrade(-1, s);
+  if (downgraded(c)) return unsent_with_rest(-1, s);
   Hold tx(c->tx);
   ring::Writer writer = c->write_end();
   if (writer.refresh() != ring::Status::kOk) reset_untrusted(c);
@@ -143,6 +155,7 @@ int take_socket_error(Socket* s) {
 void announce_close(Socket* s) {
   Connection* c = s->connection;
   if (c->holders.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  if (downgraded(c)) return;  // the kernel says it
   std::uint16_t flags = layout::kFlagFin | layout::kFlagClosed;
   if (c->linger_seconds == 0) flags |= layout::kFlagReset;
   c->write_end().set_flags(flags);

@@ -12,7 +12,8 @@ void destroy(Socket* s) {
   retire(s);
   close_listener(s);
   destroy_epoll_set(s);
-  if (s->kind.load(std::memory_order_acquire) == Kind::kConnection) {
+  const Kind kind = s->kind.load(std::memory_order_acquire);
+  if (kind == Kind::kConnection || kind == Kind::kPlain) {
     // The pointer stays: a call that raced with the close may still follow it, to a page that is
     // always a Connection, and finds under its locks that the descriptor is gone.
     Connection* c = s->connection;

@@ -6,6 +6,7 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell.h"
+#include "sockets/downgrade.h"
 #include "sockets/epoll.h"
 #include "sockets/listener.h"
 #include "sockets/stream_internal.h"
@@ -17,6 +18,7 @@ namespace {
 
 constexpr std::uint32_t kOutBits = POLLOUT | POLLWRNORM;
 constexpr nfds_t kOnStack = 256;
+constexpr short kBellBit = 0x400;  // POLLMSG, which the kernel ignores: what we ask is about a bell
 
 bool special(const Socket* s) {
   if (s == nullptr) return false;
@@ -68,6 +70,8 @@ class Poll {
         events = stream_events(s, wanted) & (wanted | POLLERR | POLLHUP);
       } else if (s != nullptr && s->epoll != nullptr && (wanted & POLLIN) != 0) {
         events = epoll_has_hot_event(s) ? POLLIN : 0;
+      } else if (s != nullptr && s->kind.load(std::memory_order_acquire) == Kind::kPlain) {
+        others_ = true;  // downgraded since we began
       }
       fds_[i].revents = static_cast<short>(events);
       if (events != 0) ++ready;
@@ -111,6 +115,7 @@ class Poll {
         sockets_[i] = nullptr;
         continue;
       }
+      if (downgraded(c)) continue;  // nobody rings any more: the kernel watches the stream itself
       {
         Hold rx(c->rx);
         if (rx.owns()) arm_read(c);
@@ -145,7 +150,7 @@ class Poll {
   // After sleep(): the kernel's own descriptors into revents.
   long merge(int ready) {
     for (nfds_t i = 0; i < count_; ++i) {
-      if (is_connection(sockets_[i]) || kernel_[i].revents == 0) continue;
+      if (kernel_[i].revents == 0 || (kernel_[i].events & kBellBit) != 0) continue;
       if (fds_[i].revents == 0) ++ready;
       fds_[i].revents = static_cast<short>(fds_[i].revents | kernel_[i].revents);
     }
@@ -175,7 +180,10 @@ class Poll {
       Socket* s = sockets_[i];
       if (s == nullptr) continue;
       if (is_connection(s)) {
-        kernel_[i].events = POLLIN;
+        const auto wanted = static_cast<std::uint16_t>(fds_[i].events);
+        const std::uint32_t events =
+            downgraded(s->connection) ? kernel_events_with_rest(s, wanted) : POLLIN;
+        kernel_[i].events = static_cast<short>(static_cast<short>(events) | kBellBit);
         if (!with_bells) kernel_[i].fd = -1;
       } else if (s->listener != nullptr) {
         kernel_[i].fd = waiting_descriptor(fds_[i].fd, s);

@@ -22,6 +22,7 @@ const char* reason_text(std::uint32_t reason) {
       "listener with SO_REUSEPORT",
       "source address not of this partition",
       "version mismatch",
+      "handed on to another program",
   };
   return reason < std::size(kTexts) ? kTexts[reason] : "unknown reason";
 }

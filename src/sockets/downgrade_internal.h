@@ -1,0 +1,37 @@
+// What downgrade.cc (the protocol) and rest.cc (the calls meanwhile) share.
+#pragma once
+
+#include "sockets/downgrade.h"
+
+namespace shunt::sockets {
+
+// The last part of the own stream that the end that begins copies to the bell. It fits any socket buffer.
+inline constexpr std::uint64_t kCarriedBytes = 64 * 1024;
+
+// tx, rx and bell of a connection, in this order: nobody moves a byte or rings.
+class Still {
+ public:
+  explicit Still(Connection* c) : tx_(c->tx), rx_(c->rx), bell_(c->bell) {}
+  // False: this thread is inside one of them already, below on its stack (a signal handler asks).
+  bool complete() const { return tx_.owns() && rx_.owns() && bell_.owns(); }
+
+ private:
+  Hold tx_;
+  Hold rx_;
+  Hold bell_;
+};
+
+inline std::size_t stashed(const Connection* c) { return c->stash_end - c->stash_begin; }
+// Bytes of the rest that are still to be given to the program. With rx held.
+inline std::uint64_t unread_rest(Connection* c) {
+  return (c->own != nullptr ? c->read_end().available() : 0) + stashed(c);
+}
+// Bytes of the rest that are still to be sent over the bell. With tx held.
+inline std::uint64_t unsent_rest(const Connection* c) { return c->writer.head - c->rest_sent; }
+
+// Sends of the rest what the bell takes without waiting. 0, or -errno when nobody will read it. With tx held.
+long send_rest(int fd, Connection* c);
+// Kind::kPlain when no rest is left. True: it is. With no lock held.
+bool settle(Socket* socket);
+
+}  // namespace shunt::sockets

@@ -1,0 +1,88 @@
+"""The memory that guests share: how QEMU is told, and what a guest sees.
+
+Every backing is one file on the host, mapped shared. ivshmem: PCI BAR 2 of a device without a
+driver. nvdimm, pmem: persistent memory, which Linux gives to programs as device DAX once an info block
+at 4 KiB into the file says so; the program's bytes then start at DAX_OFFSET of the file.
+"""
+import os
+import subprocess
+
+from .failure import Unavailable
+
+MIB = 1 << 20
+DAX_OFFSET = 2 * MIB  # with 2 MiB alignment and the page structs in the guest's own memory
+INFO_BLOCK = 4096     # where the info block lies
+NVDIMM_ALIGNMENT = 128 * MIB
+
+BACKINGS = ("ivshmem", "nvdimm", "pmem")
+MODULES = {
+    None: [],
+    "ivshmem": [],
+    "nvdimm": ["nfit", "nd_pmem", "dax_pmem", "device_dax"],
+    "pmem": ["virtio_pmem", "nd_pmem", "dax_pmem", "device_dax"],
+}
+IVSHMEM_SLOT = 0x10  # so that the device is 0000:00:10.0 in every guest
+
+
+class SharedMemory:
+    """The file, and where in it and in a guest the program's bytes are."""
+
+    def __init__(self, backing, path, size):
+        self.backing = backing
+        self.path = path
+        self.size = size
+        self.offset = 0 if backing in (None, "ivshmem") else DAX_OFFSET  # in the file
+        self.length = size - self.offset
+        self.device = "/dev/dax0.0"
+        if backing == "ivshmem":
+            self.device = f"/sys/bus/pci/devices/0000:00:{IVSHMEM_SLOT:02x}.0/resource2"
+
+    def create(self, fresh):
+        """Makes the file (`fresh`) or takes one that exists, and checks the size."""
+        if fresh:
+            with open(self.path, "wb") as f:
+                f.truncate(self.size)
+        if os.path.getsize(self.path) != self.size:
+            raise ValueError(f"{self.path} has {os.path.getsize(self.path)} bytes, not {self.size}")
+        if self.backing == "ivshmem" and self.size & (self.size - 1):
+            raise ValueError(f"an ivshmem region must be a power of two, not {self.size} bytes")
+        if self.offset and not self._has_info_block():
+            self._write_info_block()
+
+    def _has_info_block(self):
+        with open(self.path, "rb") as f:
+            f.seek(INFO_BLOCK)
+            return f.read(16) == b"NVDIMM_DAX_INFO\0"
+
+    def _write_info_block(self):
+        """Makes the file a device DAX for every guest that looks at it; each finds it at boot."""
+        argv = ["ndctl", "write-infoblock", "--mode=devdax", "--map=mem", "--align=2M",
+                f"--size={self.size}", f"--output={self.path}"]
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=20)
+        except FileNotFoundError:
+            raise Unavailable("ndctl is missing: install ndctl") from None
+        if not self._has_info_block():
+            raise Unavailable(f"{' '.join(argv)}: {done.stdout} {done.stderr}")
+
+    def machine_options(self):
+        return {"nvdimm": "on"} if self.backing == "nvdimm" else {}
+
+    def arguments(self):
+        """QEMU's arguments for one guest."""
+        if self.backing is None:
+            return []
+        memory = f"memory-backend-file,id=shared,mem-path={self.path},size={self.size},share=on"
+        device = {
+            "ivshmem": f"ivshmem-plain,memdev=shared,addr={IVSHMEM_SLOT:#x}",
+            "nvdimm": "nvdimm,memdev=shared,id=nvdimm0,unarmed=off",
+            "pmem": "virtio-pmem-pci,memdev=shared,id=pmem0",
+        }[self.backing]
+        if self.backing == "nvdimm":
+            memory += f",align={2 * MIB}"
+        return ["-object", memory, "-device", device]
+
+    def memory_argument(self, own_mib):
+        if self.backing in (None, "ivshmem"):
+            return f"{own_mib}M"
+        return f"{own_mib}M,slots=2,maxmem={own_mib * MIB + self.size + 1024 * MIB}"
