@@ -13,6 +13,7 @@
 #include "cli/environment.h"
 #include "cli/failure.h"
 #include "cli/program_check.h"
+#include "window/backing.h"
 #include "window/status.h"
 #include "window/table_file.h"
 
@@ -47,8 +48,8 @@ void check_window(RunOptions* options) {
   if (options->window.empty()) return;
   options->window = std::filesystem::absolute(options->window).lexically_normal().string();
   if (options->window.size() > 1 && options->window.ends_with('/')) options->window.pop_back();
-  const window::TableFile file = window::load_table(options->window);
-  window::require_partition(options->window, file.table, options->partition);
+  const window::Backing backing = window::open_backing(options->window);
+  window::require_partition(options->window, backing.table, options->partition);
   warn_without_driver(*options);
 }
 

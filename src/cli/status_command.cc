@@ -7,7 +7,7 @@
 #include "cli/commands.h"
 #include "cli/failure.h"
 #include "cli/status_report.h"
-#include "window/table_file.h"
+#include "window/backing.h"
 
 namespace shunt::cli {
 
@@ -34,7 +34,7 @@ void add_status(CLI::App* app) {
       "  shunt status --json | python3 -m json.tool");
   status->callback([options] {
     if (!options->window.empty())
-      window::load_table(options->window);  // asked for, so it must be there
+      window::open_backing(options->window);  // asked for, so it must be there
     const StatusReport report = gather(options->window);
     fmt::print("{}", options->json ? dump(status_json(report)) : status_text(report));
   });

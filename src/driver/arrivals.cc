@@ -38,10 +38,9 @@ bool Arrivals::receive_one() {
   Received received = receive_with_fds(
       socket_.get(), {reinterpret_cast<std::uint8_t*>(&datagram), sizeof datagram});
   if (received.error != 0) return received.error != EAGAIN;
-  const bool sound =
-      !received.cut && received.size == sizeof datagram && received.sender &&
-      (received.sender->uid == core_.table_file.owner || received.sender->uid == 0) &&
-      datagram.magic == kDatagramMagic && core_.peer(datagram.partition) != nullptr;
+  const bool sound = !received.cut && received.size == sizeof datagram && received.sender &&
+                     (received.sender->uid == core_.backing.owner || received.sender->uid == 0) &&
+                     datagram.magic == kDatagramMagic && core_.peer(datagram.partition) != nullptr;
   if (sound && datagram.kind == static_cast<std::uint32_t>(DatagramKind::kDoorbell) &&
       received.fds.empty()) {
     count(core_.counters().doorbells_received);

@@ -9,6 +9,7 @@
 #include "base/untrusted.h"
 #include "ring/fence.h"
 #include "window/error.h"
+#include "window/table_file.h"
 
 namespace shunt::driver {
 namespace {
@@ -47,10 +48,10 @@ void clear_counters(layout::Section* s) {
 
 Core::Core(const Options& o)
     : options(o),
-      table_file(window::load_table(o.window)),
-      table(table_file.table),
+      backing(window::open_backing(o.window)),
+      table(backing.table),
       self(window::require_partition(o.window, table, o.partition)),
-      own_(o.window, table, self, window::Access::kReadWrite) {
+      own_(backing, self, window::Access::kReadWrite) {
   if (!own_.try_lock()) {
     throw window::WindowError(fmt::format(
         "partition '{}' of window {} already has its driver (pid {}): a partition has exactly one",
@@ -60,9 +61,9 @@ Core::Core(const Options& o)
   queue_.emplace(own_.writable(), own_.geometry(), generation_);
   for (std::uint32_t i = 0; i < table.count; ++i) {
     const bool other = i + 1 != self.number;
-    peers_.push_back(other ? std::make_unique<Peer>(o.window, table, table.partitions[i],
-                                                    own_.writable(), poller)
-                           : nullptr);
+    peers_.push_back(
+        other ? std::make_unique<Peer>(backing, table.partitions[i], own_.writable(), poller)
+              : nullptr);
   }
 }
 

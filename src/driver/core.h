@@ -15,9 +15,9 @@
 #include "driver/options.h"
 #include "driver/peer.h"
 #include "driver/poller.h"
+#include "window/backing.h"
 #include "window/output_queue.h"
 #include "window/section_file.h"
-#include "window/table_file.h"
 #include "wire/message.h"
 #include "wire/partition_table.h"
 
@@ -33,7 +33,7 @@ class Core {
   explicit Core(const Options& options);
 
   const Options options;
-  const window::TableFile table_file;
+  const window::Backing backing;
   const wire::PartitionTable& table;
   const wire::Partition& self;
   Poller poller;

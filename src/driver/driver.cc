@@ -26,9 +26,9 @@ window::UniqueFd require(int fd, const char* what) {
 
 Driver::Driver(const Options& options)
     : core_(options),
-      socket_files_{core_.options},
-      requests_(core_, bind_driver_socket(options.window, options.partition, core_.table_file)),
-      arrivals_(core_, bind_peer_socket(options.window, options.partition, core_.table_file)),
+      socket_files_{core_},
+      requests_(core_, bind_driver_socket(core_.backing, options.partition)),
+      arrivals_(core_, bind_peer_socket(core_.backing, options.partition)),
       timer_(require(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), "timerfd")),
       stop_event_(require(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")) {
   stop_when_readable(stop_event_.get());
@@ -41,7 +41,7 @@ Driver::~Driver() {
   requests_.refuse_all(wire::Reason::kDriverDown);
 }
 
-Driver::SocketFiles::~SocketFiles() { remove_sockets(options.window, options.partition); }
+Driver::SocketFiles::~SocketFiles() { remove_sockets(core.backing, core.options.partition); }
 
 void Driver::stop() {
   const std::uint64_t one = 1;

@@ -42,7 +42,7 @@ class Driver {
 
   // Removes what the constructor bound, also when it fails half way.
   struct SocketFiles {
-    const Options& options;
+    const Core& core;
     ~SocketFiles();
   };
 

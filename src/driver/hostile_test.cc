@@ -18,10 +18,10 @@
 #include "driver/datagram.h"
 #include "driver/source_check.h"
 #include "driver/support_test.h"
+#include "window/backing.h"
 #include "window/output_queue.h"
 #include "window/queue_reader.h"
 #include "window/section_file.h"
-#include "window/table_file.h"
 
 namespace shunt::driver {
 namespace {
@@ -195,10 +195,10 @@ class HostileDriver : public HostileProgram {
  protected:
   void SetUp() override {
     HostileProgram::SetUp();
-    table = window::load_table(dir).table;
-    own = std::make_unique<window::SectionFile>(dir, table, table.partitions[2],
+    backing = window::open_backing(dir);
+    own = std::make_unique<window::SectionFile>(backing, backing.table.partitions[2],
                                                 window::Access::kReadWrite);
-    b_section = std::make_unique<window::SectionFile>(dir, table, table.partitions[1],
+    b_section = std::make_unique<window::SectionFile>(backing, backing.table.partitions[1],
                                                       window::Access::kReadOnly);
     ASSERT_TRUE(own->try_lock());
     own->writable()->header.life.generation.store(kGeneration);
@@ -253,7 +253,7 @@ class HostileDriver : public HostileProgram {
   }
 
   static constexpr std::uint64_t kGeneration = 7;
-  wire::PartitionTable table;
+  window::Backing backing;
   std::unique_ptr<window::SectionFile> own;
   std::unique_ptr<window::SectionFile> b_section;
   std::optional<window::OutputQueue> queue;

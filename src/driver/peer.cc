@@ -15,11 +15,11 @@ constexpr std::chrono::seconds kStalledAfter{2};
 
 }  // namespace
 
-Peer::Peer(const std::string& dir, const wire::PartitionTable& table,
-           const wire::Partition& partition, layout::Section* own, Poller& poller)
-    : dir_(dir),
+Peer::Peer(const window::Backing& backing, const wire::Partition& partition, layout::Section* own,
+           Poller& poller)
+    : directory_(backing.directory),
       partition_(partition),
-      file_(dir, table, partition, window::Access::kReadOnly),
+      file_(backing, partition, window::Access::kReadOnly),
       reader_(own, file_.section(), partition.number, file_.geometry()),
       poller_(poller) {}
 
@@ -47,7 +47,7 @@ bool Peer::up(Clock::time_point now) {
 std::uint32_t Peer::sleeping() const { return Untrusted(section()->header.sleep.sleeping).copy(); }
 
 int Peer::connect_socket() {
-  const auto address = wire::window_socket(dir_, partition_.name(), wire::kPeerSuffix);
+  const auto address = wire::window_socket(directory_, partition_.name(), wire::kPeerSuffix);
   if (!address.ok()) return address.error();
   poller_.remove(std::exchange(watch_, 0));  // before its descriptor is closed
   socket_.reset(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));

@@ -16,6 +16,7 @@
 
 #include "driver/datagram.h"
 #include "driver/poller.h"
+#include "window/backing.h"
 #include "window/queue_reader.h"
 #include "window/section_file.h"
 #include "window/unique_fd.h"
@@ -28,8 +29,9 @@ using Clock = std::chrono::steady_clock;
 
 class Peer {
  public:
-  Peer(const std::string& dir, const wire::PartitionTable& table, const wire::Partition& partition,
-       layout::Section* own, Poller& poller);
+  // `partition` is one of backing.table.
+  Peer(const window::Backing& backing, const wire::Partition& partition, layout::Section* own,
+       Poller& poller);
   ~Peer();
 
   std::uint32_t number() const { return partition_.number; }
@@ -60,7 +62,7 @@ class Peer {
   int connect_socket();
   void watch_socket();
 
-  std::string dir_;
+  std::string directory_;
   const wire::Partition& partition_;
   window::SectionFile file_;
   window::QueueReader reader_;

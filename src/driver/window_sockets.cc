@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "window/error.h"
+#include "window/table_file.h"
 #include "wire/partition_table.h"
 
 namespace shunt::driver {
@@ -25,13 +26,12 @@ constexpr int kBacklog = 1024;
       fmt::format("cannot {} the socket {}: {}{}", what, path, std::strerror(error), hint));
 }
 
-window::UniqueFd bind_socket(int type, const std::string& dir, std::string_view partition,
-                             std::string_view suffix, mode_t mode,
-                             const window::TableFile& window) {
-  const auto named = wire::window_socket(dir, partition, suffix);
+window::UniqueFd bind_socket(int type, const window::Backing& backing, std::string_view partition,
+                             std::string_view suffix, mode_t mode) {
+  const auto named = wire::window_socket(backing.directory, partition, suffix);
   if (!named.ok()) {
     errno = named.error();
-    fail(dir.c_str(), "name");
+    fail(backing.directory.c_str(), "name");
   }
   const sockaddr_un& address = named.value();
   const char* path = address.sun_path;
@@ -44,37 +44,37 @@ window::UniqueFd bind_socket(int type, const std::string& dir, std::string_view 
     fail(path, "bind");
   }
   // A driver that root started serves a window that may be somebody else's.
-  if (::geteuid() == 0 && ::lchown(path, window.owner, window.group) != 0) fail(path, "give away");
+  if (::geteuid() == 0 && ::lchown(path, backing.owner, backing.group) != 0)
+    fail(path, "give away");
   if (::chmod(path, mode) != 0) fail(path, "open");
   return socket;
 }
 
 }  // namespace
 
-window::UniqueFd bind_driver_socket(const std::string& dir, std::string_view partition,
-                                    const window::TableFile& window) {
+window::UniqueFd bind_driver_socket(const window::Backing& backing, std::string_view partition) {
   window::UniqueFd socket =
-      bind_socket(SOCK_SEQPACKET, dir, partition, wire::kDriverSuffix, 0666, window);
+      bind_socket(SOCK_SEQPACKET, backing, partition, wire::kDriverSuffix, 0666);
   if (::listen(socket.get(), kBacklog) != 0) {
-    fail(window::window_file(dir, partition, wire::kDriverSuffix).c_str(), "listen on");
+    fail(window::window_file(backing.directory, partition, wire::kDriverSuffix).c_str(),
+         "listen on");
   }
   return socket;
 }
 
-window::UniqueFd bind_peer_socket(const std::string& dir, std::string_view partition,
-                                  const window::TableFile& window) {
-  window::UniqueFd socket =
-      bind_socket(SOCK_DGRAM, dir, partition, wire::kPeerSuffix, 0600, window);
+window::UniqueFd bind_peer_socket(const window::Backing& backing, std::string_view partition) {
+  window::UniqueFd socket = bind_socket(SOCK_DGRAM, backing, partition, wire::kPeerSuffix, 0600);
   const int on = 1;
   if (::setsockopt(socket.get(), SOL_SOCKET, SO_PASSCRED, &on, sizeof on) != 0) {
-    fail(window::window_file(dir, partition, wire::kPeerSuffix).c_str(), "ask for credentials on");
+    fail(window::window_file(backing.directory, partition, wire::kPeerSuffix).c_str(),
+         "ask for credentials on");
   }
   return socket;
 }
 
-void remove_sockets(const std::string& dir, std::string_view partition) {
-  ::unlink(window::window_file(dir, partition, wire::kDriverSuffix).c_str());
-  ::unlink(window::window_file(dir, partition, wire::kPeerSuffix).c_str());
+void remove_sockets(const window::Backing& backing, std::string_view partition) {
+  ::unlink(window::window_file(backing.directory, partition, wire::kDriverSuffix).c_str());
+  ::unlink(window::window_file(backing.directory, partition, wire::kPeerSuffix).c_str());
 }
 
 }  // namespace shunt::driver

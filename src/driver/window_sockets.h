@@ -4,21 +4,18 @@
 // driver that was killed, and is replaced. Thread safety: none needed. Errors: WindowError.
 #pragma once
 
-#include <string>
 #include <string_view>
 
-#include "window/table_file.h"
+#include "window/backing.h"
 #include "window/unique_fd.h"
 
 namespace shunt::driver {
 
 // `.driver`: SOCK_SEQPACKET, listening; any local program may connect (mode 0666).
-window::UniqueFd bind_driver_socket(const std::string& dir, std::string_view partition,
-                                    const window::TableFile& window);
+window::UniqueFd bind_driver_socket(const window::Backing& backing, std::string_view partition);
 // `.peer`: SOCK_DGRAM with SO_PASSCRED; only the window's owner and root may send (mode 0600).
-window::UniqueFd bind_peer_socket(const std::string& dir, std::string_view partition,
-                                  const window::TableFile& window);
+window::UniqueFd bind_peer_socket(const window::Backing& backing, std::string_view partition);
 
-void remove_sockets(const std::string& dir, std::string_view partition);
+void remove_sockets(const window::Backing& backing, std::string_view partition);
 
 }  // namespace shunt::driver

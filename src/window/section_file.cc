@@ -40,10 +40,11 @@ bool try_lock(int section_fd) {
   return ::fcntl(section_fd, F_OFD_SETLK, &lock) == 0;
 }
 
-SectionFile::SectionFile(const std::string& dir, const wire::PartitionTable& table,
-                         const wire::Partition& partition, Access access)
-    : access_(access), geometry_(layout::section_geometry(table.section_bytes, table.count)) {
-  const std::string path = window_file(dir, partition.name(), wire::kSectionSuffix);
+SectionFile::SectionFile(const Backing& backing, const wire::Partition& partition, Access access)
+    : access_(access),
+      geometry_(layout::section_geometry(backing.table.section_bytes, backing.table.count)) {
+  const wire::PartitionTable& table = backing.table;
+  const std::string path = window_file(backing.directory, partition.name(), wire::kSectionSuffix);
   const int mode = access == Access::kReadWrite ? O_RDWR : O_RDONLY;
   fd_.reset(::open(path.c_str(), mode | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!fd_) {

@@ -10,11 +10,8 @@
 // Thread safety: objects are used by one thread. Errors: WindowError.
 #pragma once
 
-#include <cstdint>
-#include <optional>
-#include <string>
-
 #include "layout/section.h"
+#include "window/backing.h"
 #include "window/unique_fd.h"
 #include "wire/partition_table.h"
 
@@ -26,9 +23,8 @@ bool try_lock(int section_fd);  // a descriptor opened for writing; false: someb
 
 class SectionFile {
  public:
-  // Opens and maps DIR/<name>.section; the identity must be that of `partition` in `table`.
-  SectionFile(const std::string& dir, const wire::PartitionTable& table,
-              const wire::Partition& partition, Access access);
+  // The section must say that it is that of `partition` in this window.
+  SectionFile(const Backing& backing, const wire::Partition& partition, Access access);
   ~SectionFile();
   SectionFile(const SectionFile&) = delete;
   SectionFile& operator=(const SectionFile&) = delete;

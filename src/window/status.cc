@@ -7,9 +7,9 @@
 #include "layout/section.h"
 #include "ring/fence.h"
 #include "window/address.h"
+#include "window/backing.h"
 #include "window/error.h"
 #include "window/section_file.h"
-#include "window/table_file.h"
 
 namespace shunt::window {
 namespace {
@@ -102,8 +102,7 @@ bool read_listener(const layout::SeenListener& entry, wire::Endpoint* endpoint,
   return false;
 }
 
-PartitionStatus read_partition(const std::string& dir, const wire::PartitionTable& table,
-                               const wire::Partition& p) {
+PartitionStatus read_partition(const Backing& backing, const wire::Partition& p) {
   PartitionStatus out;
   out.number = p.number;
   out.name = p.name();
@@ -111,10 +110,10 @@ PartitionStatus read_partition(const std::string& dir, const wire::PartitionTabl
     out.addresses.push_back(address_text(p.addresses[i]));
   }
   try {
-    const SectionFile file(dir, table, p, Access::kReadOnly);
+    const SectionFile file(backing, p, Access::kReadOnly);
     read_life(file, &out);
     read_counters(file.section()->header.counters, &out);
-    read_peers(*file.section(), table, &out);
+    read_peers(*file.section(), backing.table, &out);
     for (const layout::SeenListener& entry : file.section()->listeners) {
       wire::Endpoint endpoint;
       std::uint64_t connections = 0;
@@ -146,14 +145,15 @@ const char* condition_text(DriverCondition condition) {
 }
 
 WindowStatus read_status(const std::string& dir) {
-  const wire::PartitionTable table = load_table(dir).table;
+  const Backing backing = open_backing(dir);
+  const wire::PartitionTable& table = backing.table;
   WindowStatus status;
   status.dir = dir;
   status.generation = table.generation;
   status.section_bytes = table.section_bytes;
   status.lane_entries = layout::section_geometry(table.section_bytes, table.count).lane_entries;
   for (std::uint32_t i = 0; i < table.count; ++i) {
-    status.partitions.push_back(read_partition(dir, table, table.partitions[i]));
+    status.partitions.push_back(read_partition(backing, table.partitions[i]));
   }
   return status;
 }

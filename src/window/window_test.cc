@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "window/backing.h"
 #include "window/error.h"
 #include "window/manage.h"
 #include "window/section_file.h"
@@ -150,13 +151,13 @@ TEST_F(WindowTest, ForeignDamagedAndOtherVersionsAreToldApart) {
 
 TEST_F(WindowTest, SectionOfAnotherWindowIsRefusedAndShownAsUnknown) {
   create_window(dir, two());
-  const wire::PartitionTable table = load_table(dir).table;
-  wire::PartitionTable other = table;
-  ++other.generation;
-  EXPECT_SAYS(error_of([&] { SectionFile(dir, other, other.partitions[0], Access::kReadOnly); }),
+  const Backing window = open_backing(dir);
+  Backing other = open_backing(dir);
+  ++other.table.generation;
+  EXPECT_SAYS(error_of([&] { SectionFile(other, other.table.partitions[0], Access::kReadOnly); }),
               "not the section");
   fs::resize_file(dir + "/a.section", 4096);
-  EXPECT_SAYS(error_of([&] { SectionFile(dir, table, table.partitions[0], Access::kReadOnly); }),
+  EXPECT_SAYS(error_of([&] { SectionFile(window, window.table.partitions[0], Access::kReadOnly); }),
               "damaged");
   EXPECT_EQ(DriverCondition::kUnknown, read_status(dir).partitions[0].driver);
   destroy_window(dir);  // a damaged window can still be removed
@@ -165,20 +166,20 @@ TEST_F(WindowTest, SectionOfAnotherWindowIsRefusedAndShownAsUnknown) {
 
 TEST_F(WindowTest, UnknownPartitionNamesListTheKnown) {
   create_window(dir, two());
-  const wire::PartitionTable table = load_table(dir).table;
-  EXPECT_SAYS(error_of([&] { require_partition(dir, table, "c"); }),
+  const Backing window = open_backing(dir);
+  EXPECT_SAYS(error_of([&] { require_partition(dir, window.table, "c"); }),
               "no partition 'c': it has a, b");
 }
 
 TEST_F(WindowTest, LockedSectionIsADriverAndKeepsTheWindow) {
   create_window(dir, two());
-  const wire::PartitionTable table = load_table(dir).table;
-  SectionFile driver(dir, table, table.partitions[0], Access::kReadWrite);
-  SectionFile watcher(dir, table, table.partitions[0], Access::kReadOnly);
+  const Backing window = open_backing(dir);
+  SectionFile driver(window, window.table.partitions[0], Access::kReadWrite);
+  SectionFile watcher(window, window.table.partitions[0], Access::kReadOnly);
   EXPECT_FALSE(watcher.locked());
   ASSERT_TRUE(driver.try_lock());
   EXPECT_TRUE(watcher.locked());
-  SectionFile second(dir, table, table.partitions[0], Access::kReadWrite);
+  SectionFile second(window, window.table.partitions[0], Access::kReadWrite);
   EXPECT_FALSE(second.try_lock());
   driver.writable()->header.life.pid.store(4711);
   EXPECT_SAYS(error_of([&] { destroy_window(dir); }), "'a' runs (pid 4711)");
@@ -187,8 +188,8 @@ TEST_F(WindowTest, LockedSectionIsADriverAndKeepsTheWindow) {
 
 TEST_F(WindowTest, SectionTruncatedUnderItsReaderReadsAsZeros) {
   create_window(dir, two());
-  const wire::PartitionTable table = load_table(dir).table;
-  SectionFile file(dir, table, table.partitions[0], Access::kReadOnly);
+  const Backing window = open_backing(dir);
+  SectionFile file(window, window.table.partitions[0], Access::kReadOnly);
   fs::resize_file(dir + "/a.section", 0);
   EXPECT_EQ(0u, file.section()->lanes[1].generation.load());
   EXPECT_EQ(0, *layout::section_data(file.section(), file.geometry().section_bytes - 1));
