@@ -2,100 +2,36 @@
 
 #include <spdlog/spdlog.h>
 
-#include <array>
 #include <cerrno>
-#include <cstring>
+#include <vector>
 
+#include "driver/pass_fds.h"
 #include "driver/rendezvous.h"
 #include "window/address.h"
 
 namespace shunt::driver {
-namespace {
 
-constexpr int kDatagramsAtOnce = 256;
-
-}  // namespace
-
-Arrivals::Arrivals(Core& core, window::UniqueFd peer_socket)
-    : core_(core), socket_(std::move(peer_socket)), listeners_(&core.section()) {
-  if (core_.interrupt_mode()) {
-    socket_watch_ = core_.poller.add(socket_.get(), EPOLLIN, [this](auto) { drain_socket(); });
-  }
-}
+Arrivals::Arrivals(Core& core, Carrier& carrier)
+    : core_(core), carrier_(carrier), listeners_(&core.section()) {}
 
 Arrivals::~Arrivals() {
-  core_.poller.remove(socket_watch_);
   for (auto& [key, handed] : handed_) core_.poller.remove(handed.watch);
 }
 
-void Arrivals::drain_socket() {
-  for (int i = 0; i < kDatagramsAtOnce && receive_one(); ++i) {
+wire::Reason Arrivals::check(const Peer& from, const wire::Message& message) const {
+  if (message.flags != 0 || message.partition != from.number()) return wire::Reason::kRefused;
+  if (!from.owns(message.source) || message.source.port == 0) return wire::Reason::kBadSource;
+  if (!core_.self.owns(message.destination) || message.destination.port == 0) {
+    return wire::Reason::kNotInWindow;
   }
-}
-
-bool Arrivals::receive_one() {
-  Datagram datagram;
-  Received received = receive_with_fds(
-      socket_.get(), {reinterpret_cast<std::uint8_t*>(&datagram), sizeof datagram});
-  if (received.error != 0) return received.error != EAGAIN;
-  const bool sound = !received.cut && received.size == sizeof datagram && received.sender &&
-                     (received.sender->uid == core_.backing.owner || received.sender->uid == 0) &&
-                     datagram.magic == kDatagramMagic && core_.peer(datagram.partition) != nullptr;
-  if (sound && datagram.kind == static_cast<std::uint32_t>(DatagramKind::kDoorbell) &&
-      received.fds.empty()) {
-    count(core_.counters().doorbells_received);
-    return true;
-  }
-  if (sound && datagram.kind == static_cast<std::uint32_t>(DatagramKind::kDescriptors) &&
-      received.fds.size() == 2) {
-    stash(datagram, received);
-    return true;
-  }
-  count(core_.counters().datagrams_bad);
-  return true;
-}
-
-void Arrivals::stash(const Datagram& datagram, Received& received) {
-  if (stash_.size() >= kStashMax) {
-    count(core_.counters().fds_dropped);
-    stash_.pop_front();
-  }
-  stash_.push_back({datagram.partition, datagram.generation, datagram.id,
-                    Clock::now() + core_.options.request_limit, std::move(received.fds[0]),
-                    std::move(received.fds[1])});
-}
-
-bool Arrivals::take(const Peer& from, std::uint64_t id, Stashed* out) {
-  for (auto s = stash_.begin(); s != stash_.end(); ++s) {
-    if (s->partition != from.number() || s->id != id || s->generation != from.generation()) {
-      continue;
-    }
-    *out = std::move(*s);
-    stash_.erase(s);
-    return true;
-  }
-  return false;
+  return handed_.size() < kHandedMax ? wire::Reason::kNone : wire::Reason::kBacklogFull;
 }
 
 void Arrivals::on_connect(Peer& from, const wire::Message& message) {
   count(core_.peer_counters(from).arrivals);
-  Stashed fds{};
-  // The sender passes the descriptors before the CONNECT: they are here by now.
-  bool found = take(from, message.id, &fds);
-  if (!found) {
-    drain_socket();
-    found = take(from, message.id, &fds);
-  }
-  wire::Reason reason = wire::Reason::kNone;
-  if (!found || message.flags != 0 || message.partition != from.number()) {
-    reason = wire::Reason::kRefused;
-  } else if (!from.owns(message.source) || message.source.port == 0) {
-    reason = wire::Reason::kBadSource;
-  } else if (!core_.self.owns(message.destination) || message.destination.port == 0) {
-    reason = wire::Reason::kNotInWindow;
-  } else {
-    reason = hand_over(from, message, fds);
-  }
+  wire::Reason reason = check(from, message);
+  if (reason == wire::Reason::kNone) reason = hand_over(from, message);
+  carrier_.handed(from, message.id, reason == wire::Reason::kNone);
   spdlog::debug("{} from {} of '{}': {}", window::endpoint_text(message.destination),
                 window::endpoint_text(message.source), from.name(),
                 reason == wire::Reason::kNone
@@ -111,15 +47,17 @@ void Arrivals::on_connect(Peer& from, const wire::Message& message) {
   }
 }
 
-wire::Reason Arrivals::hand_over(Peer& from, const wire::Message& message, const Stashed& fds) {
-  if (handed_.size() >= kHandedMax) return wire::Reason::kBacklogFull;
+wire::Reason Arrivals::hand_over(Peer& from, const wire::Message& message) {
   Rendezvous rendezvous = open_rendezvous(message.destination);
   if (rendezvous.reason != wire::Reason::kNone) return rendezvous.reason;
-  wire::Message connect = message;
-  connect.flags = wire::kViaDriver;
-  connect.id = 0;
-  const std::array<int, 2> passed{fds.area.get(), fds.bell.get()};
-  const int error = send_with_fds(rendezvous.socket.get(), wire::encode(connect), passed);
+  Carrier::Handover out;
+  const wire::Reason reason = carrier_.arrive(from, message, rendezvous.owner, &out);
+  if (reason != wire::Reason::kNone) return reason;
+  out.connect.flags = wire::kViaDriver;
+  out.connect.id = 0;
+  std::vector<int> passed;
+  for (const window::UniqueFd& fd : out.fds) passed.push_back(fd.get());
+  const int error = send_with_fds(rendezvous.socket.get(), wire::encode(out.connect), passed);
   if (error != 0) {
     // A listener that closes just now is no listener; anything else is a lack of resources.
     return error == EPIPE || error == ECONNRESET ? wire::Reason::kNoListener
@@ -166,14 +104,6 @@ void Arrivals::reply(Peer& to, std::uint64_t id, wire::MessageType type, wire::R
   message.id = id;
   message.partition = core_.self.number;
   core_.post(to, message);  // if it is lost, the other driver's time limit answers its program
-}
-
-void Arrivals::check(Clock::time_point now) {
-  if (!core_.interrupt_mode()) drain_socket();
-  while (!stash_.empty() && now >= stash_.front().deadline) {
-    count(core_.counters().fds_dropped);
-    stash_.pop_front();
-  }
 }
 
 }  // namespace shunt::driver

@@ -61,9 +61,8 @@ Core::Core(const Options& o)
   queue_.emplace(own_.writable(), own_.geometry(), generation_);
   for (std::uint32_t i = 0; i < table.count; ++i) {
     const bool other = i + 1 != self.number;
-    peers_.push_back(
-        other ? std::make_unique<Peer>(backing, table.partitions[i], own_.writable(), poller)
-              : nullptr);
+    peers_.push_back(other ? std::make_unique<Peer>(backing, table.partitions[i], own_.writable())
+                           : nullptr);
   }
 }
 
@@ -147,12 +146,8 @@ void Core::ring(Peer& peer) {
   if ((epoch & 1) == 0) return;
   const std::uint64_t generation = peer.generation();
   if (peer.rung_epoch == epoch && peer.rung_generation == generation) return;  // once each sleep
-  Datagram doorbell;
-  doorbell.kind = static_cast<std::uint32_t>(DatagramKind::kDoorbell);
-  doorbell.partition = self.number;
-  doorbell.generation = generation_;
-  const int error = peer.send(doorbell, {});
-  // EAGAIN: its socket is full of datagrams, which wake it as well as one more would.
+  if (!peer.doorbell) return;
+  const int error = peer.doorbell->ring();
   if (error != 0 && error != EAGAIN) return;
   peer.rung_epoch = epoch;
   peer.rung_generation = generation;

@@ -9,6 +9,8 @@
 #include <system_error>
 #include <utility>
 
+#include "driver/datagram_doorbell.h"
+#include "driver/descriptor_carrier.h"
 #include "driver/window_sockets.h"
 #include "window/error.h"
 
@@ -27,10 +29,15 @@ window::UniqueFd require(int fd, const char* what) {
 Driver::Driver(const Options& options)
     : core_(options),
       socket_files_{core_},
-      requests_(core_, bind_driver_socket(core_.backing, options.partition)),
-      arrivals_(core_, bind_peer_socket(core_.backing, options.partition)),
+      mailbox_(core_, bind_peer_socket(core_.backing, options.partition)),
+      carrier_(std::make_unique<DescriptorCarrier>(core_, mailbox_)),
+      requests_(core_, *carrier_, bind_driver_socket(core_.backing, options.partition)),
+      arrivals_(core_, *carrier_),
       timer_(require(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), "timerfd")),
       stop_event_(require(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")) {
+  for (const auto& peer : core_.peers()) {
+    if (peer) peer->doorbell = std::make_unique<DatagramDoorbell>(core_, mailbox_, *peer);
+  }
   stop_when_readable(stop_event_.get());
   start_ticking();
   core_.open();
@@ -69,7 +76,8 @@ void Driver::on_tick() {
   core_.beat();
   const Clock::time_point now = Clock::now();
   requests_.check(now);
-  arrivals_.check(now);
+  if (!core_.interrupt_mode()) mailbox_.drain();
+  carrier_->check(now);
 }
 
 void Driver::run() {

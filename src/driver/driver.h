@@ -9,8 +9,12 @@
 // Errors: the constructor throws WindowError (what to tell the user) or std::system_error.
 #pragma once
 
+#include <memory>
+
 #include "driver/arrivals.h"
+#include "driver/carrier.h"
 #include "driver/core.h"
+#include "driver/mailbox.h"
 #include "driver/options.h"
 #include "driver/pacing.h"
 #include "driver/requests.h"
@@ -48,6 +52,8 @@ class Driver {
 
   Core core_;
   SocketFiles socket_files_;
+  Mailbox mailbox_;
+  std::unique_ptr<Carrier> carrier_;
   Requests requests_;
   Arrivals arrivals_;
   window::UniqueFd timer_;

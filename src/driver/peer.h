@@ -1,4 +1,4 @@
-// Peer: another partition as this driver sees it: its section, its lane to us, its socket.
+// Peer: another partition as this driver sees it: its section, its lane to us, its doorbell.
 //
 // Invariants: everything in the peer's section is untrusted. A peer is up while its driver holds the
 // section's lock, says that it is up, and its heart beats; a new generation is a new driver, to which
@@ -10,16 +10,13 @@
 #include <chrono>
 #include <cstdint>
 #include <deque>
-#include <functional>
-#include <span>
+#include <memory>
 #include <string>
 
-#include "driver/datagram.h"
-#include "driver/poller.h"
+#include "driver/doorbell.h"
 #include "window/backing.h"
 #include "window/queue_reader.h"
 #include "window/section_file.h"
-#include "window/unique_fd.h"
 #include "wire/message.h"
 #include "wire/partition_table.h"
 
@@ -30,9 +27,7 @@ using Clock = std::chrono::steady_clock;
 class Peer {
  public:
   // `partition` is one of backing.table.
-  Peer(const window::Backing& backing, const wire::Partition& partition, layout::Section* own,
-       Poller& poller);
-  ~Peer();
+  Peer(const window::Backing& backing, const wire::Partition& partition, layout::Section* own);
 
   std::uint32_t number() const { return partition_.number; }
   std::string name() const { return std::string(partition_.name()); }
@@ -45,11 +40,7 @@ class Peer {
   bool up(Clock::time_point now);
   std::uint32_t sleeping() const;  // epoch, odd: wants its doorbell
 
-  // 0, EAGAIN (the peer's socket is full: call_when_writable), or why not.
-  int send(const Datagram& datagram, std::span<const int> fds);
-  // `callback` runs in each round of the event loop in which send() may succeed, until nullptr.
-  void call_when_writable(std::function<void()> callback);
-
+  std::unique_ptr<Doorbell> doorbell;  // nullptr: there is none
   // Messages that found the lane full, in order.
   std::deque<wire::MessageBytes> backlog;
   // The sleep that was already answered with a doorbell.
@@ -59,17 +50,9 @@ class Peer {
   std::uint64_t reported_generation = 0;
 
  private:
-  int connect_socket();
-  void watch_socket();
-
-  std::string directory_;
   const wire::Partition& partition_;
   window::SectionFile file_;
   window::QueueReader reader_;
-  Poller& poller_;
-  window::UniqueFd socket_;
-  Poller::Token watch_ = 0;  // of socket_, while writable_ is set
-  std::function<void()> writable_;
   std::uint64_t heartbeat_ = 0;
   Clock::time_point heartbeat_seen_{};
 };

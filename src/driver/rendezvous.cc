@@ -11,10 +11,11 @@
 namespace shunt::driver {
 namespace {
 
-bool trusted(int socket, const wire::Endpoint& destination) {
+bool trusted(int socket, const wire::Endpoint& destination, uid_t* uid) {
   ucred owner{};
   socklen_t length = sizeof owner;
   if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &owner, &length) != 0) return false;
+  *uid = owner.uid;
   if (owner.uid == 0 || owner.uid == ::geteuid()) return true;
   const auto listener =
       sys::tcp_listener_uid(destination.family, destination.address.data(), destination.port);
@@ -40,7 +41,7 @@ Rendezvous open_rendezvous(const wire::Endpoint& destination) {
       result.reason = wire::Reason::kBacklogFull;
       return result;
     }
-    if (!trusted(socket.get(), destination)) {
+    if (!trusted(socket.get(), destination, &result.owner)) {
       // Somebody squats on a more specific name: the listener's own may still be there.
       result.reason = wire::Reason::kUntrustedListener;
       continue;

@@ -6,6 +6,8 @@
 // Thread safety: no shared state. Never blocks.
 #pragma once
 
+#include <sys/types.h>
+
 #include "window/unique_fd.h"
 #include "wire/endpoint.h"
 #include "wire/reason.h"
@@ -14,6 +16,7 @@ namespace shunt::driver {
 
 struct Rendezvous {
   window::UniqueFd socket;  // connected when `reason` is kNone
+  uid_t owner = 0;          // whose program listens there
   wire::Reason reason = wire::Reason::kNone;
 };
 

@@ -33,8 +33,9 @@ std::uint32_t number(wire::Reason reason) { return static_cast<std::uint32_t>(re
 }  // namespace
 
 // Ids carry the generation, so that an answer to an earlier life names no request of this one.
-Requests::Requests(Core& core, window::UniqueFd listen_socket)
+Requests::Requests(Core& core, Carrier& carrier, window::UniqueFd listen_socket)
     : core_(core),
+      carrier_(carrier),
       listen_(std::move(listen_socket)),
       next_id_((core.generation() << 32) + 1),
       netns_cookie_(own_netns_cookie()),
@@ -45,9 +46,6 @@ Requests::Requests(Core& core, window::UniqueFd listen_socket)
 Requests::~Requests() {
   core_.poller.remove(listen_watch_);
   for (auto& [id, request] : requests_) core_.poller.remove(request.watch);
-  for (auto& peer : core_.peers()) {
-    if (peer) peer->call_when_writable(nullptr);
-  }
 }
 
 void Requests::on_connections() {
@@ -68,7 +66,7 @@ void Requests::on_connections() {
       // Takes the request off the socket, so that its program gets the answer and not a reset.
       std::array<std::uint8_t, wire::kMessageBytes> bytes;
       receive_with_fds(request.program.get(), bytes);
-      answer(id, wire::MessageType::kRefused, wire::Reason::kBacklogFull);
+      refuse(id, wire::Reason::kBacklogFull);
       continue;
     }
     request.watch = core_.poller.add(request.program.get(), EPOLLIN | EPOLLRDHUP,
@@ -89,57 +87,58 @@ void Requests::on_program(std::uint64_t id) {
     return;
   }
   if (request.state != State::kArriving || received.cut || received.size != bytes.size() ||
-      received.fds.size() != 3) {
+      received.fds.size() != carrier_.descriptors()) {
     count(core_.counters().requests_bad);
-    const bool no_descriptors = received.cut && received.fds.size() < 3;
-    answer(id, wire::MessageType::kRefused,
-           no_descriptors ? wire::Reason::kNoMemory : wire::Reason::kRefused);
+    const bool no_descriptors = received.cut && received.fds.size() < carrier_.descriptors();
+    refuse(id, no_descriptors ? wire::Reason::kNoMemory : wire::Reason::kRefused);
     return;
   }
   count(core_.counters().requests);
-  const wire::Reason reason = accept_request(request, received, bytes.data());
+  const wire::Reason reason = accept_request(id, request, received, bytes.data());
   if (reason != wire::Reason::kNone) {
-    answer(id, wire::MessageType::kRefused, reason);
+    refuse(id, reason);
     return;
   }
   ask(id, request);
 }
 
-wire::Reason Requests::accept_request(Request& request, Received& received,
+wire::Reason Requests::accept_request(std::uint64_t id, Request& request, Received& received,
                                       const std::uint8_t* bytes) {
   const auto decoded = wire::decode(bytes, wire::kMessageBytes);
   const bool sound = decoded.ok() && decoded.value().type == wire::MessageType::kConnect &&
                      decoded.value().flags == 0 && decoded.value().destination.port != 0 &&
-                     decoded.value().area.object == wire::kObjectDescriptor &&
-                     is_bell(received.fds[2].get());
+                     carrier_.sound(decoded.value(), received);
   if (!sound) {
     count(core_.counters().requests_bad);
     return wire::Reason::kRefused;
   }
   request.connect = decoded.value();
+  request.connect.id = id;
   request.connect.partition = core_.self.number;
   const wire::Partition* owner = core_.table.by_address(request.connect.destination);
   if (owner == nullptr || owner->number == core_.self.number) return wire::Reason::kNotInWindow;
-  const auto source = reserved_source(received.fds[1].get(), core_.self, netns_cookie_,
-                                      request.connect.destination);
+  const auto source = reserved_source(received.fds[carrier_.reservation()].get(), core_.self,
+                                      netns_cookie_, request.connect.destination);
   if (!source) return wire::Reason::kBadSource;
   request.connect.source = *source;
   request.peer = core_.peer(owner->number);
   if (!request.peer->up(Clock::now())) return wire::Reason::kPeerDriverDown;
   request.peer_generation = request.peer->generation();
-  request.area = std::move(received.fds[0]);
-  request.bell = std::move(received.fds[2]);
-  return wire::Reason::kNone;
+  ucred program{};
+  socklen_t length = sizeof program;
+  if (::getsockopt(request.program.get(), SOL_SOCKET, SO_PEERCRED, &program, &length) != 0) {
+    return wire::Reason::kRefused;
+  }
+  return carrier_.admit(id, *request.peer, program, received, &request.connect);
 }
 
 void Requests::ask(std::uint64_t id, Request& request) {
-  request.connect.id = id;
   request.state = State::kSending;
   Peer& peer = *request.peer;
   std::deque<std::uint64_t>& waiting = sending_[peer.number() - 1];
   if (waiting.empty() && ask_now(id, request)) return;
   waiting.push_back(id);
-  if (waiting.size() == 1) peer.call_when_writable([this, &peer] { send_waiting(peer); });
+  if (waiting.size() == 1) carrier_.when_writable(peer, [this, &peer] { send_waiting(peer); });
 }
 
 void Requests::send_waiting(Peer& peer) {
@@ -150,32 +149,23 @@ void Requests::send_waiting(Peer& peer) {
     if (found != requests_.end() && !ask_now(id, found->second)) return;
     waiting.pop_front();
   }
-  peer.call_when_writable(nullptr);
+  carrier_.when_writable(peer, nullptr);
 }
 
 bool Requests::ask_now(std::uint64_t id, Request& request) {
   Peer& peer = *request.peer;
-  // The descriptors go first, so that whoever finds the CONNECT finds them too. Room is sure then:
-  // nobody else writes this lane.
+  // Room is sure after dispatch(): nobody else writes this lane.
   if (!core_.lane_has_room(peer)) {
     count(core_.counters().lane_full);
-    answer(id, wire::MessageType::kRefused, wire::Reason::kBacklogFull);
+    refuse(id, wire::Reason::kBacklogFull);
     return true;
   }
-  Datagram datagram;
-  datagram.kind = static_cast<std::uint32_t>(DatagramKind::kDescriptors);
-  datagram.partition = core_.self.number;
-  datagram.generation = core_.generation();
-  datagram.id = id;
-  const std::array<int, 2> fds{request.area.get(), request.bell.get()};
-  const int error = peer.send(datagram, fds);
+  const int error = carrier_.dispatch(id, peer);
   if (error == EAGAIN) return false;
   if (error != 0) {
-    answer(id, wire::MessageType::kRefused, reason_of(error));
+    refuse(id, reason_of(error));
     return true;
   }
-  request.area.reset();
-  request.bell.reset();
   request.state = State::kAsked;
   count(core_.peer_counters(peer).requests_sent);
   core_.post(peer, request.connect);
@@ -187,6 +177,7 @@ void Requests::on_verdict(Peer& from, const wire::Message& message) {
     if (message.id >> 32 == (core_.generation() & 0xffffffff)) {
       count(core_.peer_counters(from).connected);
     }
+    carrier_.on_connected(from, message);
     return;
   }
   const auto found = requests_.find(message.id);
@@ -198,12 +189,12 @@ void Requests::on_verdict(Peer& from, const wire::Message& message) {
   }
   if (message.type == wire::MessageType::kStatus && message.reason == 0) {
     count(core_.peer_counters(from).requests_queued);
-    answer(message.id, wire::MessageType::kStatus, wire::Reason::kNone);
+    grant(message.id);
     return;
   }
   const auto reason =
       message.reason == 0 ? wire::Reason::kRefused : static_cast<wire::Reason>(message.reason);
-  answer(message.id, wire::MessageType::kRefused, reason);
+  refuse(message.id, reason);
 }
 
 void Requests::check(Clock::time_point now) {
@@ -223,7 +214,7 @@ void Requests::check(Clock::time_point now) {
   }
   for (const std::uint64_t id : orphaned) {
     if (requests_.contains(id)) {
-      answer(id, wire::MessageType::kRefused, wire::Reason::kPeerDriverDown);
+      refuse(id, wire::Reason::kPeerDriverDown);
     }
   }
   for (const std::uint64_t id : late) {
@@ -232,7 +223,7 @@ void Requests::check(Clock::time_point now) {
     if (found->second.state == State::kArriving) {
       forget(id);  // it asked for nothing
     } else {
-      answer(id, wire::MessageType::kRefused, wire::Reason::kPeerDriverDown);
+      refuse(id, wire::Reason::kPeerDriverDown);
     }
   }
 }
@@ -240,24 +231,42 @@ void Requests::check(Clock::time_point now) {
 void Requests::refuse_all(wire::Reason reason) {
   std::vector<std::uint64_t> ids;
   for (const auto& [id, request] : requests_) ids.push_back(id);
-  for (const std::uint64_t id : ids) answer(id, wire::MessageType::kRefused, reason);
+  for (const std::uint64_t id : ids) refuse(id, reason);
 }
 
-void Requests::answer(std::uint64_t id, wire::MessageType type, wire::Reason reason) {
-  const Request& request = requests_.at(id);
+wire::Message Requests::verdict(const Request& request, wire::MessageType type) const {
   wire::Message verdict;
   verdict.type = type;
-  verdict.reason = number(reason);
   verdict.source = request.connect.source;
   verdict.destination = request.connect.destination;
   verdict.partition = request.peer != nullptr ? request.peer->number() : 0;
-  if (reason != wire::Reason::kNone) {
-    count(core_.counters().request_refused[number(reason)]);
+  return verdict;
+}
+
+void Requests::grant(std::uint64_t id) {
+  const Request& request = requests_.at(id);
+  wire::Message status = verdict(request, wire::MessageType::kStatus);
+  window::UniqueFd fd;
+  if (!carrier_.complete(id, &status, &fd)) {
+    refuse(id, wire::Reason::kNoMemory);
+    return;
   }
-  spdlog::debug("request to {}: {}", window::endpoint_text(verdict.destination),
-                reason == wire::Reason::kNone ? "queued" : wire::reason_text(number(reason)));
-  const wire::MessageBytes bytes = wire::encode(verdict);
-  send_with_fds(request.program.get(), bytes, {});  // a program that is gone needs no answer
+  spdlog::debug("request to {}: queued", window::endpoint_text(status.destination));
+  const int passed = fd.get();
+  // A program that is gone needs no answer.
+  send_with_fds(request.program.get(), wire::encode(status),
+                std::span(&passed, fd.valid() ? 1 : 0));
+  forget(id);
+}
+
+void Requests::refuse(std::uint64_t id, wire::Reason reason) {
+  const Request& request = requests_.at(id);
+  wire::Message refused = verdict(request, wire::MessageType::kRefused);
+  refused.reason = number(reason);
+  count(core_.counters().request_refused[number(reason)]);
+  spdlog::debug("request to {}: {}", window::endpoint_text(refused.destination),
+                wire::reason_text(number(reason)));
+  send_with_fds(request.program.get(), wire::encode(refused), {});
   forget(id);
 }
 
@@ -266,6 +275,7 @@ void Requests::forget(std::uint64_t id) {
   if (found == requests_.end()) return;
   core_.poller.remove(found->second.watch);
   requests_.erase(found);
+  carrier_.abandon(id);
 }
 
 }  // namespace shunt::driver

@@ -1,17 +1,16 @@
 // Requests: the connecting side. A program of this partition asks for a connection to another one.
 //
 //   program           this driver                         the other driver
-//     |-- CONNECT + 3 fds -->|                                  |
-//     |   (.driver socket)   |-- 2 fds (.peer socket) --------->|
-//     |                      |-- CONNECT (output queue) ------->|
+//     |-- CONNECT + fds ---->|                                  |
+//     |   (.driver socket)   |-- CONNECT (output queue) ------->|
 //     |                      |<------- STATUS or REFUSED -------|
 //     |<- STATUS or REFUSED -|                                  |
 //     |      (closes)        |<---- later: CONNECTED, REFUSED --|  counted only
 //
 // Invariants: at most kRequestsMax at a time, each with a time limit; a request is answered once or
-// cancelled by its program closing the socket. Descriptors leave with the datagram and are closed
-// here at once. What programs and other drivers send is checked; a wrong message costs its sender
-// the request and nobody else anything.
+// cancelled by its program closing the socket. The descriptors of a request, and the areas behind
+// them, are the carrier's business. What programs and other drivers send is checked; a wrong message
+// costs its sender the request and nobody else anything.
 //
 // Thread safety: one thread. Errors: as counters and answers; nothing throws but out of memory.
 #pragma once
@@ -20,6 +19,7 @@
 #include <deque>
 #include <unordered_map>
 
+#include "driver/carrier.h"
 #include "driver/core.h"
 #include "driver/pass_fds.h"
 #include "window/unique_fd.h"
@@ -32,7 +32,7 @@ inline constexpr std::size_t kRequestsMax = 1024;
 
 class Requests {
  public:
-  Requests(Core& core, window::UniqueFd listen_socket);
+  Requests(Core& core, Carrier& carrier, window::UniqueFd listen_socket);
   ~Requests();
 
   // STATUS, CONNECTED or REFUSED from another driver.
@@ -46,7 +46,7 @@ class Requests {
  private:
   enum class State {
     kArriving,  // no CONNECT read yet
-    kSending,   // the peer's socket was full
+    kSending,   // the carrier could not dispatch it yet
     kAsked,     // CONNECT is in the lane
   };
   struct Request {
@@ -57,20 +57,22 @@ class Requests {
     Peer* peer = nullptr;
     std::uint64_t peer_generation = 0;
     wire::Message connect;
-    window::UniqueFd area;
-    window::UniqueFd bell;
   };
 
   void on_connections();
   void on_program(std::uint64_t id);
-  wire::Reason accept_request(Request& request, Received& received, const std::uint8_t* bytes);
+  wire::Reason accept_request(std::uint64_t id, Request& request, Received& received,
+                              const std::uint8_t* bytes);
   void ask(std::uint64_t id, Request& request);
   void send_waiting(Peer& peer);
-  bool ask_now(std::uint64_t id, Request& request);  // false: the peer's socket is full
-  void answer(std::uint64_t id, wire::MessageType type, wire::Reason reason);
+  bool ask_now(std::uint64_t id, Request& request);  // false: not now
+  void grant(std::uint64_t id);
+  void refuse(std::uint64_t id, wire::Reason reason);
+  wire::Message verdict(const Request& request, wire::MessageType type) const;
   void forget(std::uint64_t id);
 
   Core& core_;
+  Carrier& carrier_;
   window::UniqueFd listen_;
   Poller::Token listen_watch_ = 0;
   bool listen_paused_ = false;  // out of descriptors: goes on at the next check

@@ -1,0 +1,69 @@
+// Carrier: how the areas and the bell of a connection get to the other side.
+//
+// Requests and Arrivals (who may connect where, time limits, answers) are the same for every window.
+// What differs between partitions of one kernel and of several is behind this interface:
+//
+//   DescriptorCarrier  one kernel: the area's memfd and the bell go to the other driver's `.peer`
+//                      socket and from there to the listener; nothing of them stays with a driver.
+//
+// Thread safety: one thread. Errors: reasons; nothing throws but out of memory.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "driver/pass_fds.h"
+#include "driver/peer.h"
+#include "window/unique_fd.h"
+#include "wire/message.h"
+#include "wire/reason.h"
+
+namespace shunt::driver {
+
+class Carrier {
+ public:
+  virtual ~Carrier() = default;
+
+  // ---- connecting side; `id` names the request in every call ----
+
+  // How many descriptors a program's CONNECT brings, and which one of them reserves its port.
+  virtual std::size_t descriptors() const = 0;
+  virtual std::size_t reservation() const = 0;
+  // Whether `connect` and its descriptors() descriptors are what they must be. Keeps nothing.
+  virtual bool sound(const wire::Message& connect, const Received& received) const = 0;
+  // Takes the descriptors of a sound request from `program` that passed every other check, and
+  // completes `connect`. From kNone on until complete() or abandon() the request is the carrier's.
+  virtual wire::Reason admit(std::uint64_t id, Peer& to, const ucred& program, Received& received,
+                             wire::Message* connect) = 0;
+  // Right before the CONNECT is put into the lane. 0, EAGAIN (see when_writable), or why not.
+  virtual int dispatch(std::uint64_t id, Peer& to) = 0;
+  // `callback` runs in each round of the event loop in which dispatch() may succeed, until nullptr.
+  virtual void when_writable(Peer& to, std::function<void()> callback) = 0;
+  // STATUS is about to be told: what goes with it. False: it cannot be; refuse with kNoMemory.
+  virtual bool complete(std::uint64_t id, wire::Message* status, window::UniqueFd* fd) = 0;
+  // The request ended without STATUS. Does nothing for ids that are not, or no longer, the carrier's.
+  virtual void abandon(std::uint64_t id) = 0;
+  virtual void on_connected(Peer& from, const wire::Message& message) = 0;
+
+  // ---- listening side ----
+
+  struct Handover {  // what the listener's provider gets
+    wire::Message connect;
+    std::vector<window::UniqueFd> fds;
+  };
+  // A CONNECT came for a listener that is there, a program of user `listener`. handed() follows.
+  virtual wire::Reason arrive(Peer& from, const wire::Message& connect, uid_t listener,
+                              Handover* out) = 0;
+  // Whether the listener has got it. False also for a CONNECT that was refused without arrive().
+  virtual void handed(Peer& from, std::uint64_t id, bool done) = 0;
+
+  // ---- both ----
+
+  virtual void check(Clock::time_point now) = 0;  // at each tick
+};
+
+}  // namespace shunt::driver

@@ -1,0 +1,22 @@
+// Doorbell: wakes the driver of another partition that sleeps.
+//
+// A ring means "look at my lane" and nothing else. It may get lost without harm to anything but time:
+// whoever sleeps looks at the lanes at each tick.
+//
+// Thread safety: one thread. Errors: ring() returns errno.
+#pragma once
+
+namespace shunt::driver {
+
+class Doorbell {
+ public:
+  virtual ~Doorbell() = default;
+  // Whether the peer can be rung, and so can ring us.
+  virtual bool present() const = 0;
+  // 0; EAGAIN: enough rings are under way to wake it; or why not.
+  virtual int ring() = 0;
+  virtual void tick() = 0;               // opens it again if it is not there
+  virtual const char* kind() const = 0;  // one word for people
+};
+
+}  // namespace shunt::driver
