@@ -1,17 +1,22 @@
 // The shared-memory ABI of an area: what one end of a connection writes and the other end reads.
 //
-// An area is one sealed memory object of kAreaBytes. Its owner maps it read-write, its peer
-// read-only; every cache line has one writer (the owner). It holds the control segment and the
+// An area is one sealed memory object of kAreaBytes, or the beginning of a range of a window's device
+// (layout/device.h). Its owner maps it read-write, its peer read-only; every cache line has one writer: the
+// owner, or, for FateLine, the owner's driver. It holds the control segment and the
 // segments of the owner's outgoing stream, and the owner's half (tail, begin) of the incoming one.
 //
 //   offset      size  what
-//   0            128  AreaHeader      constant after CONNECT / CONNECTED was sent
+//   0            128  AreaHeader      constant while the area belongs to a connection
 //   128          128  HotLine         head, waiting flags, the latest small message inline
 //   256          128  TailLine        how far the owner has read the peer's stream
 //   384          256  begin[64]       per segment of the *peer's* stream: begin of unread data
 //   640          128  SwitchLine      giving the rings up for plain bytes
+//   768          128  FateLine        how the other end ended; on devices only
 //   1024        2048  SegmentControl[64]
 //   4096     4194304  64 segments of 65536 bytes
+//
+// A range of a device is given to one connection after another: `generation` in header and hot line says to
+// which. It is 0 while the area changes hands (ring::init_area, ring::still_current).
 //
 // No behaviour lives here; sizes and offsets are asserted, and a golden-bytes test pins them.
 #pragma once
@@ -45,11 +50,17 @@ inline constexpr std::uint32_t kCarrying = 0;
 inline constexpr std::uint32_t kSwitching = 1;
 inline constexpr std::uint32_t kPlain = 2;
 
+// FateLine::fate.
+inline constexpr std::uint32_t kFateOpen = 0;  // a bell that ends now is a reset
+inline constexpr std::uint32_t kFatePeerClosed =
+    1;  // nobody holds the other end any more: an end as usual
+inline constexpr std::uint32_t kFateReset = 2;  // the other partition is gone, or it told lies
+
 struct AreaHeader {
   std::uint32_t magic;
   std::uint16_t version;  // wire::kLayoutVersion
   std::uint16_t header_bytes;
-  std::uint32_t generation;  // drawn at random by the owner for each connection
+  std::uint32_t generation;  // drawn at random for each connection; 0: changing hands
   std::uint32_t segment_bytes;
   std::uint32_t segment_count;
   std::uint32_t segments_offset;
@@ -81,6 +92,12 @@ struct alignas(128) SwitchLine {
   std::atomic<std::uint32_t> ringing;  // threads of the owner that are about to ring
 };
 
+// How the connection's other end ended, as the owner's *driver* tells it before it ends the owner's bell. The
+// one line that the owner's driver writes and not the owner; zero in areas that are no range of a device.
+struct alignas(128) FateLine {
+  std::atomic<std::uint32_t> fate;  // kFateOpen, kFatePeerClosed, kFateReset
+};
+
 // Control of one segment of the owner's stream. `begin` is the reader's to move, so it lives in the
 // reader's area (begin[]); here it is where the data began when the segment was entered.
 struct SegmentControl {
@@ -99,7 +116,8 @@ struct Area {
   TailLine tail;
   std::atomic<std::uint32_t> begin[kSegmentCount];
   SwitchLine switch_line;
-  std::uint8_t pad0[1024 - 384 - 4 * kSegmentCount - sizeof(SwitchLine)];
+  FateLine fate_line;
+  std::uint8_t pad0[1024 - 384 - 4 * kSegmentCount - sizeof(SwitchLine) - sizeof(FateLine)];
   SegmentControl segment[kSegmentCount];
   std::uint8_t pad1[kSegmentsOffset - 1024 - 32 * kSegmentCount];
   // Segments follow at kSegmentsOffset; use segment_data().
@@ -124,6 +142,8 @@ static_assert(offsetof(Area, tail) == 256);
 static_assert(offsetof(Area, begin) == 384);
 static_assert(sizeof(SwitchLine) == 128);
 static_assert(offsetof(Area, switch_line) == 640);
+static_assert(sizeof(FateLine) == 128);
+static_assert(offsetof(Area, fate_line) == 768);
 static_assert(offsetof(Area, segment) == 1024);
 static_assert(sizeof(Area) == kSegmentsOffset);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);

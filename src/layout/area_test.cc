@@ -14,7 +14,7 @@ namespace shunt::layout {
 namespace {
 
 TEST(AreaLayout, Sizes) {
-  EXPECT_EQ(wire::kLayoutVersion, 2);
+  EXPECT_EQ(wire::kLayoutVersion, 3);
   EXPECT_EQ(kSegmentBytes, 65536U);
   EXPECT_EQ(kSegmentCount, 64U);
   EXPECT_EQ(kStreamBytes, 4194304U);
@@ -57,6 +57,8 @@ TEST(AreaLayout, ControlOffsets) {
   EXPECT_EQ(offsetof(Area, switch_line), 640U);
   EXPECT_EQ(offsetof(SwitchLine, plain), 0U);
   EXPECT_EQ(offsetof(SwitchLine, ringing), 4U);
+  EXPECT_EQ(offsetof(Area, fate_line), 768U);
+  EXPECT_EQ(offsetof(FateLine, fate), 0U);
   EXPECT_EQ(offsetof(Area, segment), 1024U);
   EXPECT_EQ(offsetof(SegmentControl, begin), 0U);
   EXPECT_EQ(offsetof(SegmentControl, end), 4U);
@@ -75,13 +77,14 @@ TEST(AreaLayout, SegmentsFillTheAreaToItsEnd) {
   EXPECT_EQ(segment_data(area, kSegmentCount) - memory.data(), std::ptrdiff_t{kAreaBytes});
 }
 
-// Every cache line has one writer: what the owner's writer changes, what its reader changes and what
-// is constant never share a line pair.
+// Every cache line has one writer: what the owner's writer changes, what its reader changes, what its driver
+// changes and what is constant never share a line pair.
 TEST(AreaLayout, OwnersOfLinesAreApart) {
   EXPECT_EQ(offsetof(Area, hot) % 128, 0U);
   EXPECT_EQ(offsetof(Area, tail) % 128, 0U);
   EXPECT_EQ(offsetof(Area, begin) % 128, 0U);
   EXPECT_EQ(offsetof(Area, switch_line) % 128, 0U);
+  EXPECT_EQ(offsetof(Area, fate_line) % 128, 0U);
   EXPECT_EQ(offsetof(Area, segment) % 128, 0U);
 }
 

@@ -10,8 +10,13 @@
 // (acks), so that every cache line has one writer.
 //
 // Invariants: head and tail are cumulative counts; 0 <= head - tail <= lane_entries. Both belong to
-// one life of the producing driver: LaneControl::generation says which, 0 while it changes, and
-// LaneAck::generation says for which life the tail was counted.
+// one life of the producing driver (on a device: to one session of it towards the reader):
+// LaneControl::generation says which, 0 while it changes, and LaneAck::generation says for which one the tail
+// was counted.
+//
+// On a device nobody's lock can be asked, so the drivers tell lives apart by what is here: a heart that beats
+// (`heartbeat`), a `token` of each start, and *sessions*. A driver's session towards another partition is
+// life << 16 | restarts of that lane; it is new when the driver starts, and when it declares the other dead.
 // A reader trusts nothing here: geometry comes from the partition table, counters and entries are
 // copied once and checked (window/queue_reader.h).
 #pragma once
@@ -27,7 +32,7 @@
 namespace shunt::layout {
 
 inline constexpr std::uint32_t kSectionMagic = 0x43534853;  // "SHSC"
-inline constexpr std::uint16_t kSectionVersion = 1;
+inline constexpr std::uint16_t kSectionVersion = 2;
 inline constexpr std::uint32_t kBufferBytes = 256;
 inline constexpr std::uint32_t kLaneEntriesMin = 8;
 inline constexpr std::uint32_t kLaneEntriesMax = 1024;
@@ -57,6 +62,13 @@ struct alignas(128) SectionLife {
   std::atomic<std::uint32_t> state;         // DriverState
   std::atomic<std::uint32_t> pid;
   std::atomic<std::uint32_t> notify;  // NotifyMode
+  std::uint32_t reserved;
+  // In a window on a device; zero in a directory.
+  std::atomic<std::uint64_t> token;  // random at each start; a driver that finds another one ends
+  std::atomic<std::uint64_t> boot_id[2];  // /proc/sys/kernel/random/boot_id of the driver's kernel
+  std::atomic<std::uint32_t>
+      dead_after_ms;  // silence after which this driver declares another one dead
+  std::atomic<std::uint32_t> doorbells;  // how many peers can ring this driver
 };
 
 struct alignas(128) SectionSleep {
@@ -81,12 +93,32 @@ struct alignas(128) SectionCounters {
   std::atomic<std::uint64_t> arrival_refused[wire::kReasonCount];  // told to other partitions
 };
 
+// Of a driver whose window is on a device: what it gave out and relayed, since it started but for the first
+// three, which are as of now.
+struct alignas(128) ArenaCounters {
+  std::atomic<std::uint64_t> areas_total;
+  std::atomic<std::uint64_t> areas_used;       // all that are not free, the lingering ones included
+  std::atomic<std::uint64_t> areas_lingering;  // wait for a peer or a program to let go
+  std::atomic<std::uint64_t> no_area;          // requests and arrivals that found none free
+  std::atomic<std::uint64_t> quota_refused;
+  std::atomic<std::uint64_t> links;  // connections to other kernels
+  std::atomic<std::uint64_t> links_reset;
+  std::atomic<std::uint64_t> peers_declared_dead;
+  std::atomic<std::uint64_t> rings_relayed;    // read from own programs' bells
+  std::atomic<std::uint64_t> rings_delivered;  // written to own programs' bells
+  std::atomic<std::uint64_t> notices_sent;
+  std::atomic<std::uint64_t> messages_stale;    // of another session: dropped
+  std::atomic<std::uint64_t> doorbells_missed;  // news that only the tick found: stays 0
+  std::atomic<std::uint64_t> bells_bad;         // bells with bytes that are no rings
+};
+
 struct SectionHeader {
   SectionIdentity identity;
   SectionLife life;
   SectionSleep sleep;
   SectionCounters counters;
-  std::uint8_t reserved[4096 - 384 - 640];
+  ArenaCounters arena;
+  std::uint8_t reserved[4096 - 384 - 640 - 128];
 };
 
 struct alignas(64) PeerCounters {                // one for each partition of the window
@@ -110,7 +142,7 @@ struct alignas(64) SeenListener {
 };
 
 struct alignas(128) LaneControl {
-  std::atomic<std::uint64_t> generation;  // of the driver that wrote the lane; 0: being reset
+  std::atomic<std::uint64_t> generation;  // of the driver, or its session; 0: being reset
   std::atomic<std::uint64_t> head;        // entries ever published
 };
 
@@ -138,6 +170,12 @@ static_assert(sizeof(SectionIdentity) == 128);
 static_assert(sizeof(SectionLife) == 128);
 static_assert(sizeof(SectionSleep) == 128);
 static_assert(sizeof(SectionCounters) == 640);
+static_assert(offsetof(SectionLife, token) == 48);
+static_assert(offsetof(SectionLife, boot_id) == 56);
+static_assert(offsetof(SectionLife, dead_after_ms) == 72);
+static_assert(offsetof(SectionLife, doorbells) == 76);
+static_assert(sizeof(ArenaCounters) == 128);
+static_assert(offsetof(SectionHeader, arena) == 1024);
 static_assert(sizeof(SectionHeader) == 4096);
 static_assert(sizeof(PeerCounters) == 64);
 static_assert(sizeof(SeenListener) == 64);

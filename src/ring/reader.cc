@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/untrusted.h"
+#include "ring/current.h"
 #include "ring/fence.h"
 
 namespace shunt::ring {
@@ -78,13 +79,20 @@ std::size_t Reader::copy_inline(std::uint8_t* out, std::size_t size) {
   return n;
 }
 
+// What was copied counts only if the area was this connection's all the time.
+std::size_t Reader::copied(std::size_t size, Status* status) const {
+  if (still_current(peer_, s_->generation)) return size;
+  *status = Status::kCorrupt;
+  return 0;
+}
+
 std::size_t Reader::copy(std::uint64_t skip, std::uint8_t* out, std::size_t size, Status* status) {
   *status = Status::kOk;
   if (skip >= available()) return 0;
   size = std::min<std::uint64_t>(size, available() - skip);
   if (skip == 0 && out != nullptr) {
     const std::size_t n = copy_inline(out, size);
-    if (n != 0) return n;
+    if (n != 0) return copied(n, status);
   }
   std::uint32_t segment = 0;
   std::uint32_t offset = 0;
@@ -93,8 +101,9 @@ std::size_t Reader::copy(std::uint64_t skip, std::uint8_t* out, std::size_t size
     return 0;
   }
   const std::size_t n = std::min<std::size_t>(size, kSegmentBytes - offset);
-  if (out != nullptr) std::memcpy(out, layout::segment_data(peer_, segment) + offset, n);
-  return n;
+  if (out == nullptr) return n;
+  std::memcpy(out, layout::segment_data(peer_, segment) + offset, n);
+  return copied(n, status);
 }
 
 Status Reader::consume(std::uint64_t size) {

@@ -4,7 +4,8 @@
 // copied once and checked; at a segment's end its `end`, `length` and `next` and the next segment's
 // `base` must fit the position we have counted ourselves, so links in a cycle are found out.
 // Thread safety: none; the caller holds the direction's lock. Nothing here blocks or allocates.
-// Errors: Status::kCorrupt: the peer's area is not what a correct writer leaves.
+// Errors: Status::kCorrupt: the peer's area is not what a correct writer leaves, or is another connection's by
+// now (ring/current.h): what was copied before that was found out is not counted as copied.
 #pragma once
 
 #include <cstddef>
@@ -53,6 +54,7 @@ class Reader {
   bool locate(std::uint64_t skip, std::uint32_t* segment, std::uint32_t* offset) const;
   bool next_segment(std::uint32_t from, std::uint64_t position, std::uint32_t* to) const;
   std::size_t copy_inline(std::uint8_t* out, std::size_t size);
+  std::size_t copied(std::size_t size, Status* status) const;
 
   layout::Area* own_;
   const layout::Area* peer_;

@@ -19,18 +19,38 @@ constexpr auto kRelease = std::memory_order_release;
 
 // After this many segments in a row filled while at most one was unread, the rest is given back.
 constexpr std::uint32_t kSmallLapsBeforeShrink = 1024;
+
+// Atomic words and not memset: a reader of an earlier connection may look at them meanwhile.
+void clear_but_generations(layout::Area* own) {
+  using Word [[gnu::may_alias]] = std::uint64_t;
+  constexpr std::size_t kHeader = offsetof(layout::Area, header.generation) & ~std::size_t{7};
+  constexpr std::size_t kHot = offsetof(layout::Area, hot.generation) & ~std::size_t{7};
+  auto* words = reinterpret_cast<Word*>(own);
+  for (std::size_t at = 0; at < layout::kSegmentsOffset; at += sizeof(Word)) {
+    if (at != kHeader && at != kHot) __atomic_store_n(words + at / 8, 0, __ATOMIC_RELAXED);
+  }
+  own->hot.recv_waiting.store(0, kRelaxed);  // shares its word with the generation
+}
 }  // namespace
 
 void init_area(layout::Area* own, std::uint32_t generation) {
+  __atomic_store_n(&own->header.generation, 0, __ATOMIC_RELAXED);
+  own->hot.generation.store(0, kRelaxed);
+  // Who sees anything of what follows also sees a 0: pairs with the fence in still_current(), and with the
+  // acquire load of head in Reader::refresh().
+  full_fence();
+  clear_but_generations(own);
   own->header.magic = layout::kAreaMagic;
   own->header.version = wire::kLayoutVersion;
   own->header.header_bytes = sizeof(layout::AreaHeader);
-  own->header.generation = generation;
   own->header.segment_bytes = kSegmentBytes;
   own->header.segment_count = kSegmentCount;
   own->header.segments_offset = layout::kSegmentsOffset;
   own->header.area_bytes = layout::kAreaBytes;
+  // Whoever reads the new generation reads the fields above: pairs with the message that tells the generation.
+  full_fence();
   own->hot.generation.store(generation, kRelaxed);
+  __atomic_store_n(&own->header.generation, generation, __ATOMIC_RELAXED);
 }
 
 bool valid_header(const layout::AreaHeader& h, std::uint32_t generation) {

@@ -15,7 +15,9 @@
 
 namespace shunt::ring {
 
-// Fills a fresh, zeroed area: header, generation, flags. The segments come into use later.
+// Makes an area that of the connection `generation` (not 0): clears its first page and fills the header. The
+// segments come into use later. The area may be another connection's until now, and still be read by it: the
+// generation words are 0 before anything else changes, and set last (ring/current.h).
 void init_area(layout::Area* own, std::uint32_t generation);
 // Whether a peer's header (read from a private copy) is one that init_area could have written.
 bool valid_header(const layout::AreaHeader& header, std::uint32_t generation);

@@ -8,11 +8,11 @@
 namespace shunt::window {
 
 OutputQueue::OutputQueue(layout::Section* own, const layout::SectionGeometry& geometry,
-                         std::uint64_t generation)
+                         std::uint64_t session)
     : own_(own),
       geometry_(geometry),
       own_number_(own->header.identity.partition),
-      generation_(generation),
+      sessions_(geometry.partition_count, session),
       heads_(geometry.partition_count, 0) {
   for (std::uint32_t i = 0; i < geometry.partition_count; ++i) {
     own_->lanes[i].generation.store(0, std::memory_order_relaxed);
@@ -22,9 +22,20 @@ OutputQueue::OutputQueue(layout::Section* own, const layout::SectionGeometry& ge
   ring::full_fence();
   for (std::uint32_t i = 0; i < geometry.partition_count; ++i) {
     own_->lanes[i].head.store(0, std::memory_order_relaxed);
-    // Pairs with the acquire load in QueueReader: the head of this life is visible with it.
-    own_->lanes[i].generation.store(generation, std::memory_order_release);
+    // Pairs with the acquire load in QueueReader: the head of this session is visible with it.
+    own_->lanes[i].generation.store(session, std::memory_order_release);
   }
+}
+
+void OutputQueue::restart_lane(std::uint32_t destination, std::uint64_t session) {
+  layout::LaneControl& lane = own_->lanes[destination - 1];
+  sessions_[destination - 1] = session;
+  heads_[destination - 1] = 0;
+  // The same order as in the constructor, for the same reasons.
+  lane.generation.store(0, std::memory_order_relaxed);
+  ring::full_fence();
+  lane.head.store(0, std::memory_order_relaxed);
+  lane.generation.store(session, std::memory_order_release);
 }
 
 PushResult OutputQueue::room(std::uint32_t destination, const layout::Section* reader) const {
@@ -32,7 +43,7 @@ PushResult OutputQueue::room(std::uint32_t destination, const layout::Section* r
   std::uint64_t tail = 0;
   // Acquire: the tail read next is at least the one stored with this generation. And the reader is
   // done with the buffers before `tail` (pairs with its release store).
-  if (Untrusted(ack.generation).copy_acquire() == generation_) {
+  if (Untrusted(ack.generation).copy_acquire() == sessions_[destination - 1]) {
     tail = Untrusted(ack.tail).copy_acquire();
   }
   const std::uint64_t unread = heads_[destination - 1] - tail;

@@ -8,45 +8,61 @@
 namespace shunt::window {
 
 QueueReader::QueueReader(layout::Section* own, const layout::Section* producer,
-                         std::uint32_t producer_number, const layout::SectionGeometry& geometry)
+                         std::uint32_t producer_number, const layout::SectionGeometry& geometry,
+                         Sessions sessions)
     : producer_(producer),
       lane_(producer->lanes[own->header.identity.partition - 1]),
       ack_(own->acks[producer_number - 1]),
       geometry_(geometry),
-      lane_index_(own->header.identity.partition - 1) {
-  // Acquire, in this order: the head belongs to this generation or a later one. A later one shows
-  // as a changed generation at the first read.
-  const std::uint64_t generation = Untrusted(lane_.generation).copy_acquire();
-  follow(generation, Untrusted(lane_.head).copy_acquire());
+      lane_index_(own->header.identity.partition - 1),
+      sessions_(sessions) {
+  // Acquire, in this order: the head belongs to this session or a later one. A later one shows as a
+  // changed session at the first read.
+  const std::uint64_t session = Untrusted(lane_.generation).copy_acquire();
+  follow(session, Untrusted(lane_.head).copy_acquire());
 }
 
-void QueueReader::follow(std::uint64_t generation, std::uint64_t tail) {
-  generation_ = generation;
+void QueueReader::follow(std::uint64_t session, std::uint64_t tail) {
+  session_ = session;
   tail_ = tail;
   broken_ = false;
   ack_.tail.store(tail, std::memory_order_relaxed);
-  // Pairs with the acquire load in OutputQueue::room: the tail comes with its generation.
-  ack_.generation.store(generation, std::memory_order_release);
+  // Pairs with the acquire load in OutputQueue::room: the tail comes with its session.
+  ack_.generation.store(session, std::memory_order_release);
+}
+
+bool QueueReader::new_session() const {
+  return Untrusted(lane_.generation).copy_acquire() != session_;
+}
+
+bool QueueReader::follow_session() {
+  const std::uint64_t session = Untrusted(lane_.generation).copy_acquire();
+  if (session == session_) return false;
+  follow(session, 0);
+  return true;
 }
 
 bool QueueReader::has_news() const {
-  if (Untrusted(lane_.generation).copy_acquire() != generation_) return true;
+  if (new_session()) return true;
   return !broken_ && Untrusted(lane_.head).copy_acquire() != tail_;
 }
 
 ReadResult QueueReader::read(wire::MessageBytes* out) {
-  const std::uint64_t generation = Untrusted(lane_.generation).copy_acquire();
-  if (generation != generation_) follow(generation, 0);
-  if (generation_ == 0 || broken_) return ReadResult::kEmpty;
+  if (sessions_ == Sessions::kFollow) {
+    follow_session();
+  } else if (new_session()) {
+    return ReadResult::kEmpty;
+  }
+  if (session_ == 0 || broken_) return ReadResult::kEmpty;
   // Acquire: the entry and the buffer of every position before head are visible.
   const std::uint64_t unread = Untrusted(lane_.head).copy_acquire() - tail_;
   if (unread == 0) return ReadResult::kEmpty;
   const bool believable = unread <= geometry_.lane_entries;
   const bool copied = believable && copy_message(tail_, out);
-  // What was copied is of this generation only if the producer did not start again meanwhile: the
-  // fence keeps the copies before the load, and pairs with the fence in OutputQueue's constructor.
+  // What was copied is of this session only if the producer did not start again meanwhile: the fence
+  // keeps the copies before the load, and pairs with the fence where OutputQueue empties a lane.
   ring::full_fence();
-  if (Untrusted(lane_.generation).copy() != generation) return ReadResult::kEmpty;
+  if (Untrusted(lane_.generation).copy() != session_) return ReadResult::kEmpty;
   if (!believable) {
     broken_ = true;
     return ReadResult::kBadLane;

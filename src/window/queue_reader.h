@@ -5,6 +5,10 @@
 // driver starts again (a new generation). An entry that points outside the producer's buffers is
 // skipped. How far we have read is private and shown to the producer in our own section.
 //
+// A new session of the producer is followed by the next read(), and so acknowledged to it. Where that would say
+// too much (on a device an acknowledgement means that all that belonged to the earlier session is over here),
+// Sessions::kAsk has read() wait for follow_session().
+//
 // Thread safety: one thread. Errors: results, nothing throws.
 #pragma once
 
@@ -22,20 +26,30 @@ enum class ReadResult {
   kBadLane,   // told once for each generation; the lane then reads as empty
 };
 
+enum class Sessions { kFollow, kAsk };
+
 class QueueReader {
  public:
   // Reads the lane for partition `own` (our section, for acknowledgements) in the section of
   // `producer` (its number). What the lane holds now was meant for an earlier life of this
   // partition's driver and is skipped.
   QueueReader(layout::Section* own, const layout::Section* producer, std::uint32_t producer_number,
-              const layout::SectionGeometry& geometry);
+              const layout::SectionGeometry& geometry, Sessions sessions = Sessions::kFollow);
 
   ReadResult read(wire::MessageBytes* out);
+
+  // The session that is followed and acknowledged; 0: the producer was emptying its lane, or never ran.
+  std::uint64_t producer_session() const { return session_; }
+  // Whether the producer's session differs from it. While it does, kAsk reads nothing.
+  bool new_session() const;
+  // Follows what new_session() saw, from its first message on. False: nothing new.
+  bool follow_session();
+
   // Whether read() may find something; the check before going to sleep.
   bool has_news() const;
 
  private:
-  void follow(std::uint64_t generation, std::uint64_t tail);
+  void follow(std::uint64_t session, std::uint64_t tail);
   bool copy_message(std::uint64_t position, wire::MessageBytes* out) const;
 
   const layout::Section* producer_;
@@ -43,7 +57,8 @@ class QueueReader {
   layout::LaneAck& ack_;
   layout::SectionGeometry geometry_;
   std::uint32_t lane_index_;
-  std::uint64_t generation_ = 0;
+  Sessions sessions_;
+  std::uint64_t session_ = 0;
   std::uint64_t tail_ = 0;
   bool broken_ = false;
 };

@@ -2,6 +2,8 @@
 // that lie. Each lie must cost at most the lane it is told in.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -198,6 +200,105 @@ TEST_F(QueueTest, ReaderThatAcknowledgesTheFutureIsNotBelieved) {
   ack.generation.store(77);  // of some other life: counts as nothing read
   ack.tail.store(1000);
   EXPECT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(2)));
+}
+
+TEST_F(QueueTest, OneLaneStartsAgain) {
+  OutputQueue queue(a.get(), g, 1 << 16);
+  QueueReader reader(b.get(), a.get(), kA, g);
+  EXPECT_EQ(1u << 16, reader.producer_session());
+  for (std::uint64_t i = 0; i < g.lane_entries; ++i) {
+    ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
+  }
+  EXPECT_EQ(PushResult::kFull, queue.room(kB, b.get()));
+  const std::uint64_t other = a->lanes[kA - 1].generation.load();
+  queue.restart_lane(kB, (1 << 16) + 1);
+  EXPECT_EQ((1u << 16) + 1, queue.session(kB));
+  EXPECT_EQ(1u << 16, queue.session(kA));
+  EXPECT_EQ(other, a->lanes[kA - 1].generation.load()) << "the other lanes are left alone";
+  EXPECT_EQ(PushResult::kPushed, queue.room(kB, b.get())) << "what was unread is gone";
+  ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(2)));
+  EXPECT_TRUE(reader.new_session());
+  ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+  EXPECT_EQ(2u, id_of(bytes));
+  EXPECT_FALSE(reader.new_session());
+  EXPECT_EQ((1u << 16) + 1, reader.producer_session());
+}
+
+TEST_F(QueueTest, ReaderThatAsksAcknowledgesASessionOnlyWhenTold) {
+  OutputQueue queue(a.get(), g, 7);
+  QueueReader reader(b.get(), a.get(), kA, g, Sessions::kAsk);
+  const layout::LaneAck& ack = b->acks[kA - 1];
+  ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
+  ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+  EXPECT_FALSE(reader.follow_session()) << "nothing new";
+  queue.restart_lane(kB, 8);
+  ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(2)));
+  EXPECT_TRUE(reader.new_session());
+  EXPECT_TRUE(reader.has_news());
+  EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
+  EXPECT_EQ(7u, ack.generation.load());
+  EXPECT_EQ(7u, reader.producer_session());
+  EXPECT_TRUE(reader.follow_session());
+  EXPECT_EQ(8u, ack.generation.load());
+  ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes)) << "from the first message on";
+  EXPECT_EQ(2u, id_of(bytes));
+}
+
+TEST_F(QueueTest, AcknowledgementsOfTheFormerSessionDoNotCount) {
+  OutputQueue queue(a.get(), g, 7);
+  QueueReader reader(b.get(), a.get(), kA, g, Sessions::kAsk);
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+  queue.restart_lane(kB, 8);
+  for (std::uint64_t i = 0; i < g.lane_entries; ++i) {
+    ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(i)));
+  }
+  EXPECT_EQ(PushResult::kFull, queue.room(kB, b.get()));
+  ASSERT_TRUE(reader.follow_session());
+  for (std::uint64_t i = 0; i < g.lane_entries; ++i) {
+    ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+    ASSERT_EQ(i, id_of(bytes));
+  }
+}
+
+TEST_F(QueueTest, BrokenLaneIsSoundAgainInTheNextSession) {
+  OutputQueue queue(a.get(), g, 7);
+  QueueReader reader(b.get(), a.get(), kA, g, Sessions::kAsk);
+  a->lanes[kB - 1].head.store(~std::uint64_t{0});
+  EXPECT_EQ(ReadResult::kBadLane, reader.read(&bytes));
+  EXPECT_FALSE(reader.new_session());
+  queue.restart_lane(kB, 8);
+  ASSERT_TRUE(reader.follow_session());
+  ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(3)));
+  ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+}
+
+// A producer that starts its lane again and again while it is read: no message of one session is ever taken for
+// one of another.
+TEST_F(QueueTest, RestartsWhileBeingRead) {
+  OutputQueue queue(a.get(), g, 1);
+  QueueReader reader(b.get(), a.get(), kA, g, Sessions::kAsk);
+  std::atomic<bool> over{false};
+  std::thread producer([&] {
+    for (std::uint64_t session = 2; !over.load(); ++session) {
+      queue.restart_lane(kB, session);
+      for (int i = 0; i < 20; ++i) queue.push(kB, b.get(), message(session));
+      if (session % 16 == 0) std::this_thread::yield();
+    }
+  });
+  std::uint64_t messages = 0;
+  std::uint64_t wrong = 0;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
+  while (std::chrono::steady_clock::now() < end) {
+    if (reader.new_session()) reader.follow_session();
+    if (reader.read(&bytes) != ReadResult::kMessage) continue;
+    ++messages;
+    if (id_of(bytes) != reader.producer_session()) ++wrong;
+  }
+  over.store(true);
+  producer.join();
+  EXPECT_GT(messages, 0u);
+  EXPECT_EQ(0u, wrong);
 }
 
 TEST_F(QueueTest, TwoThreadsPassEveryMessageOnce) {

@@ -17,9 +17,17 @@ constexpr std::size_t kAtGeneration = 24;  // u32
 constexpr std::size_t kAtPartition = 28;   // u32
 constexpr std::size_t kAtSource = 32;      // endpoint, 20 bytes
 constexpr std::size_t kAtDestination = 52;
-constexpr std::size_t kAtObject = 72;  // u32
-constexpr std::size_t kAtOffset = 80;  // u64
-constexpr std::size_t kAtLength = 88;  // u64
+constexpr std::size_t kAtObject = 72;          // u32
+constexpr std::size_t kAtOffset = 80;          // u64
+constexpr std::size_t kAtLength = 88;          // u64
+constexpr std::size_t kAtOwnObject = 96;       // u32
+constexpr std::size_t kAtOwnGeneration = 100;  // u32
+constexpr std::size_t kAtOwnOffset = 104;      // u64
+constexpr std::size_t kAtOwnLength = 112;      // u64
+constexpr std::size_t kAtSession = 120;        // u64
+constexpr std::size_t kAtNoticeCount = 128;    // u16
+constexpr std::size_t kAtNotices = 136;        // 15 x u64
+static_assert(kAtNotices + kNoticesMax * sizeof(std::uint64_t) == kMessageBytes);
 constexpr std::uint8_t kMagic[4] = {'S', 'H', 'M', 'S'};
 
 template <typename T>
@@ -55,6 +63,31 @@ bool get_endpoint(const std::uint8_t* in, std::size_t at, Endpoint* e) {
   return e->family == AF_INET6 || (e->family == 0 && e->port == 0 && e->is_any());
 }
 
+bool sound_notice(std::uint64_t notice) {
+  constexpr std::uint64_t kKnown =
+      kNoticeYours | kNoticeRing | kNoticeClosed | kNoticeLetGo | kNoticeReset | kNoticeId;
+  if ((notice & ~kKnown) != 0) return false;
+  if ((notice & (kNoticeRing | kNoticeClosed | kNoticeLetGo)) == 0) return false;
+  return (notice & kNoticeReset) == 0 || (notice & kNoticeClosed) != 0;
+}
+
+// A NOTICE says nothing but notices; nothing else says any.
+bool sound_notices(const Message& m) {
+  const bool notice = m.type == MessageType::kNotice;
+  if (m.notice_count > kNoticesMax || (m.notice_count != 0) != notice) return false;
+  for (std::uint32_t i = 0; i < kNoticesMax; ++i) {
+    if (i < m.notice_count ? !sound_notice(m.notices[i]) : m.notices[i] != 0) return false;
+  }
+  if (!notice) return true;
+  Message bare;
+  bare.type = m.type;
+  bare.partition = m.partition;
+  bare.session = m.session;
+  bare.notice_count = m.notice_count;
+  bare.notices = m.notices;
+  return m == bare;
+}
+
 }  // namespace
 
 MessageBytes encode(const Message& m) {
@@ -72,6 +105,13 @@ MessageBytes encode(const Message& m) {
   put(out, kAtObject, m.area.object);
   put(out, kAtOffset, m.area.offset);
   put(out, kAtLength, m.area.length);
+  put(out, kAtOwnObject, m.own.object);
+  put(out, kAtOwnGeneration, m.own_generation);
+  put(out, kAtOwnOffset, m.own.offset);
+  put(out, kAtOwnLength, m.own.length);
+  put(out, kAtSession, m.session);
+  put(out, kAtNoticeCount, m.notice_count);
+  for (std::uint32_t i = 0; i < kNoticesMax; ++i) put(out, kAtNotices + 8 * i, m.notices[i]);
   return out;
 }
 
@@ -84,7 +124,7 @@ Result<Message> decode(const std::uint8_t* bytes, std::size_t size) {
   if (get<std::uint16_t>(in.data(), kAtVersion) != kWireVersion) return Error{EBADMSG};
   Message m;
   const auto type = get<std::uint16_t>(in.data(), kAtType);
-  if (type < 1 || type > 4) return Error{EBADMSG};
+  if (type < 1 || type > kMessageTypeLast) return Error{EBADMSG};
   m.type = static_cast<MessageType>(type);
   m.flags = get<std::uint16_t>(in.data(), kAtFlags);
   if ((m.flags & ~kViaDriver) != 0) return Error{EBADMSG};
@@ -98,6 +138,16 @@ Result<Message> decode(const std::uint8_t* bytes, std::size_t size) {
   m.area.object = get<std::uint32_t>(in.data(), kAtObject);
   m.area.offset = get<std::uint64_t>(in.data(), kAtOffset);
   m.area.length = get<std::uint64_t>(in.data(), kAtLength);
+  m.own.object = get<std::uint32_t>(in.data(), kAtOwnObject);
+  m.own_generation = get<std::uint32_t>(in.data(), kAtOwnGeneration);
+  m.own.offset = get<std::uint64_t>(in.data(), kAtOwnOffset);
+  m.own.length = get<std::uint64_t>(in.data(), kAtOwnLength);
+  m.session = get<std::uint64_t>(in.data(), kAtSession);
+  m.notice_count = get<std::uint16_t>(in.data(), kAtNoticeCount);
+  for (std::uint32_t i = 0; i < kNoticesMax; ++i) {
+    m.notices[i] = get<std::uint64_t>(in.data(), kAtNotices + 8 * i);
+  }
+  if (!sound_notices(m)) return Error{EBADMSG};
   // Every byte between and behind the fields is zero: one message has one encoding.
   if (encode(m) != in) return Error{EBADMSG};
   return m;

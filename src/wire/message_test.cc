@@ -27,6 +27,23 @@ Message sample() {
   m.area.object = kObjectDescriptor;
   m.area.offset = 0x0102030405060708;
   m.area.length = 4198400;
+  m.own.object = kObjectWindow;
+  m.own.offset = 0x1112131415161718;
+  m.own.length = 6291456;
+  m.own_generation = 0xe5f60718;
+  m.session = 0x2122232425262728;
+  return m;
+}
+
+Message notices() {
+  Message m;
+  m.type = MessageType::kNotice;
+  m.partition = 2;
+  m.session = 0x10003;
+  m.notice_count = 3;
+  m.notices[0] = kNoticeRing | 5;
+  m.notices[1] = kNoticeYours | kNoticeClosed | kNoticeReset | kNoticeLetGo | kNoticeId;
+  m.notices[2] = kNoticeLetGo | first_id(~std::uint64_t{0});
   return m;
 }
 
@@ -44,14 +61,89 @@ std::string hex(const std::uint8_t* bytes, std::size_t size) {
 // kWireVersion has to change with the encoding.
 TEST(Message, GoldenBytes) {
   const MessageBytes bytes = encode(sample());
-  EXPECT_EQ(hex(bytes.data(), 96),
-            "53484d53010001000100000008000000\n"
+  EXPECT_EQ(hex(bytes.data(), 128),
+            "53484d53020001000100000008000000\n"
             "8877665544332211d4c3b2a107000000\n"
             "0200409c0a4d00010000000000000000\n"
             "000000000a00eb18fd00000102030405\n"
             "060708090a0b0c0d0100000000000000\n"
-            "08070605040302010010400000000000\n");
-  for (std::size_t i = 96; i < bytes.size(); ++i) EXPECT_EQ(bytes[i], 0) << i;
+            "08070605040302010010400000000000\n"
+            "030000001807f6e51817161514131211\n"
+            "00006000000000002827262524232221\n");
+  for (std::size_t i = 128; i < bytes.size(); ++i) EXPECT_EQ(bytes[i], 0) << i;
+}
+
+TEST(Message, GoldenNotices) {
+  const MessageBytes bytes = encode(notices());
+  EXPECT_EQ(hex(bytes.data(), 160),
+            "53484d53020005000000000000000000\n"
+            "00000000000000000000000002000000\n"
+            "00000000000000000000000000000000\n"
+            "00000000000000000000000000000000\n"
+            "00000000000000000000000000000000\n"
+            "00000000000000000000000000000000\n"
+            "00000000000000000000000000000000\n"
+            "00000000000000000300010000000000\n"
+            "03000000000000000500000000000040\n"
+            "ffffffffffffffbb01000000ffffff13\n");
+  for (std::size_t i = 160; i < bytes.size(); ++i) EXPECT_EQ(bytes[i], 0) << i;
+}
+
+TEST(Message, NoticesRoundTripUpToTheLast) {
+  Message m = notices();
+  for (std::uint16_t count = 1; count <= kNoticesMax; ++count) {
+    m.notice_count = count;
+    m.notices[count - 1u] = kNoticeRing | count;
+    if (count < 3) continue;
+    const MessageBytes bytes = encode(m);
+    const auto back = decode(bytes.data(), bytes.size());
+    ASSERT_TRUE(back.ok()) << count;
+    EXPECT_EQ(back.value(), m);
+  }
+}
+
+TEST(Message, NoticesWithoutSenseAreRefused) {
+  const auto refused = [](auto&& change) {
+    Message m = notices();
+    change(m);
+    const MessageBytes bytes = encode(m);
+    const auto back = decode(bytes.data(), bytes.size());
+    return !back.ok() && back.error() == EBADMSG;
+  };
+  EXPECT_FALSE(refused([](Message&) {}));
+  EXPECT_TRUE(refused([](Message& m) { m.notices[0] = 5; })) << "says nothing";
+  EXPECT_TRUE(refused([](Message& m) { m.notices[0] = kNoticeYours | 5; }));
+  EXPECT_TRUE(refused([](Message& m) { m.notices[0] |= std::uint64_t{1} << 58; }));
+  EXPECT_TRUE(refused([](Message& m) { m.notices[0] |= kNoticeReset; })) << "reset, not closed";
+  EXPECT_TRUE(refused([](Message& m) { m.notices[3] = kNoticeRing | 1; })) << "behind the count";
+  EXPECT_TRUE(refused([](Message& m) { m.notice_count = 4; })) << "an empty one";
+  EXPECT_TRUE(refused([](Message& m) { m.notice_count = kNoticesMax + 1; }));
+  EXPECT_TRUE(refused([](Message& m) { m.notice_count = 0; }));
+  // Nothing but notices in a NOTICE.
+  EXPECT_TRUE(refused([](Message& m) { m.id = 1; }));
+  EXPECT_TRUE(refused([](Message& m) { m.flags = kViaDriver; }));
+  EXPECT_TRUE(refused([](Message& m) { m.reason = 1; }));
+  EXPECT_TRUE(refused([](Message& m) { m.generation = 1; }));
+  EXPECT_TRUE(refused([](Message& m) { m.own_generation = 1; }));
+  EXPECT_TRUE(refused([](Message& m) { m.area.object = kObjectSection; }));
+  EXPECT_TRUE(refused([](Message& m) { m.own.length = 1; }));
+  EXPECT_TRUE(refused([](Message& m) { m.source.family = AF_INET6; }));
+  EXPECT_TRUE(refused([](Message& m) { m.destination.family = AF_INET; }));
+  // No notices in anything else.
+  EXPECT_TRUE(refused([](Message& m) { m.type = MessageType::kStatus; }));
+  EXPECT_TRUE(refused([](Message& m) {
+    m = sample();
+    m.notices[14] = kNoticeRing;
+  }));
+}
+
+TEST(Message, IdsOfEveryLifeFitIntoANotice) {
+  for (const std::uint64_t life : {std::uint64_t{0}, std::uint64_t{1}, ~std::uint64_t{0}}) {
+    const std::uint64_t last = first_id(life) + 0xfffffffe;
+    EXPECT_NE(0u, first_id(life));
+    EXPECT_EQ(last, last & kNoticeId);
+  }
+  EXPECT_NE(first_id(1), first_id(2));
 }
 
 TEST(Message, RoundTrip) {
@@ -113,7 +205,8 @@ TEST(Message, FieldsOutOfRangeAreRefused) {
   EXPECT_TRUE(refused([](MessageBytes& b) { b[0] = 's'; }));
   EXPECT_TRUE(refused([](MessageBytes& b) { b[4] = kWireVersion + 1; }));
   EXPECT_TRUE(refused([](MessageBytes& b) { b[6] = 0; }));
-  EXPECT_TRUE(refused([](MessageBytes& b) { b[6] = 5; }));
+  EXPECT_TRUE(refused([](MessageBytes& b) { b[6] = 5; })) << "a NOTICE without notices";
+  EXPECT_TRUE(refused([](MessageBytes& b) { b[6] = kMessageTypeLast + 1; }));
   EXPECT_TRUE(refused([](MessageBytes& b) { b[7] = 1; }));
   EXPECT_TRUE(refused([](MessageBytes& b) { b[8] = 2; })) << "unknown flag";
   EXPECT_TRUE(refused([](MessageBytes& b) { b[10] = 1; })) << "padding";
@@ -128,10 +221,11 @@ TEST(Message, FieldsOutOfRangeAreRefused) {
 TEST(Message, RandomBytes) {
   std::mt19937_64 random(20240601);
   const MessageBytes good = encode(sample());
+  const MessageBytes other = encode(notices());
   for (int round = 0; round < 200000; ++round) {
     // Noise alone never gets past the magic: half of the rounds keep a good beginning.
-    MessageBytes bytes = round % 2 == 0 ? good : MessageBytes{};
-    const std::size_t from = round % 2 == 0 ? random() % 96 : 0;
+    MessageBytes bytes = round % 2 != 0 ? MessageBytes{} : round % 4 == 0 ? good : other;
+    const std::size_t from = round % 2 == 0 ? random() % 160 : 0;
     const std::size_t count = 1 + random() % (round % 2 == 0 ? 8 : kMessageBytes);
     for (std::size_t i = from; i < bytes.size() && i < from + count; ++i) {
       bytes[i] = static_cast<std::uint8_t>(random());

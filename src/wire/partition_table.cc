@@ -15,7 +15,11 @@ constexpr std::size_t kAtLayoutVersion = 10;  // u16
 constexpr std::size_t kAtCount = 12;          // u32
 constexpr std::size_t kAtGeneration = 16;     // u64
 constexpr std::size_t kAtSectionBytes = 24;   // u64
-constexpr std::size_t kHeaderEnd = 32;
+constexpr std::size_t kAtFlags = 32;          // u32
+constexpr std::size_t kFlagsEnd = 36;
+constexpr std::size_t kAtAreaMapBytes = 40;  // u64
+constexpr std::size_t kHeaderEnd = 48;
+constexpr std::uint64_t kPage = 4096;
 
 // Partition record: offsets in the record.
 constexpr std::size_t kAtNumber = 0;        // u32
@@ -166,6 +170,8 @@ TableBytes encode_table(const PartitionTable& table) {
   put<std::uint32_t>(out.data() + kAtCount, table.count);
   put<std::uint64_t>(out.data() + kAtGeneration, table.generation);
   put<std::uint64_t>(out.data() + kAtSectionBytes, table.section_bytes);
+  put<std::uint32_t>(out.data() + kAtFlags, table.flags);
+  put<std::uint64_t>(out.data() + kAtAreaMapBytes, table.area_map_bytes);
   for (std::uint32_t i = 0; i < table.count; ++i) {
     encode_partition(table.partitions[i], out.data() + kTableHeaderBytes + i * kPartitionBytes);
   }
@@ -184,6 +190,13 @@ Result<void> decode_table_into(const std::uint8_t* bytes, std::size_t size, Part
   if (count > kMaxPartitions) return Error{EBADMSG};
   out->generation = get<std::uint64_t>(bytes + kAtGeneration);
   out->section_bytes = get<std::uint64_t>(bytes + kAtSectionBytes);
+  out->flags = get<std::uint32_t>(bytes + kAtFlags);
+  out->area_map_bytes = get<std::uint64_t>(bytes + kAtAreaMapBytes);
+  if ((out->flags & ~kTableAreasFromDriver) != 0 || out->area_map_bytes % kPage != 0) {
+    return Error{EBADMSG};
+  }
+  if ((out->flags != 0) != (out->area_map_bytes != 0)) return Error{EBADMSG};
+  if (!all_zero(bytes + kFlagsEnd, kAtAreaMapBytes - kFlagsEnd)) return Error{EBADMSG};
   if (!all_zero(bytes + kHeaderEnd, kTableHeaderBytes - kHeaderEnd)) return Error{EBADMSG};
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint8_t* record = bytes + kTableHeaderBytes + i * kPartitionBytes;

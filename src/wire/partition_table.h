@@ -1,8 +1,9 @@
 // The partition table of a window: which partitions share it and which IP addresses are whose.
 //
-// A window is a directory. `shunt window create` writes the table once; drivers, providers and the
-// command line only read it. The names of the other files of a window are here too, because both the
-// provider and the driver must agree on them.
+// A window is a directory or a device. `shunt window create` writes the table once; drivers, providers and
+// the command line only read it. The names of the other files of a window are here too, because both the
+// provider and the driver must agree on them. For a window on a device they lie in a directory of the driver's
+// (its copy of the table carries kTableAreasFromDriver), and there are no section files.
 //
 // Encoding: fixed size (kTableBytes), little-endian, explicit offsets, unused bytes zero.
 // decode_table() accepts any bytes, which must be the caller's private copy (read(), not a mapping:
@@ -28,8 +29,14 @@ inline constexpr std::uint32_t kMaxPartitions = 64;
 inline constexpr std::uint32_t kMaxPartitionAddresses = 16;
 inline constexpr std::size_t kMaxPartitionName = 31;  // [A-Za-z0-9_-]+
 
+// PartitionTable::flags. Areas are ranges of a device and the driver gives them out: a program that connects
+// sends none, and maps what it is told.
+inline constexpr std::uint32_t kTableAreasFromDriver = 1;
+
 // Files of a window DIR: DIR/table and, for each partition, DIR/<name><suffix>.
 inline constexpr std::string_view kTableFile = "table";
+inline constexpr std::string_view kDeviceFile =
+    "device";  // only for a window on a device: its name
 inline constexpr std::string_view kSectionSuffix = ".section";
 inline constexpr std::string_view kDriverSuffix = ".driver";  // SOCK_SEQPACKET, for providers
 inline constexpr std::string_view kPeerSuffix = ".peer";      // SOCK_DGRAM, for other drivers
@@ -53,6 +60,9 @@ struct PartitionTable {
   std::uint64_t generation = 0;     // of the window: differs between two windows at one path
   std::uint64_t section_bytes = 0;  // size of every section file
   std::uint32_t count = 0;
+  std::uint32_t flags = 0;
+  // What a program maps for one area: a multiple of 4096. 0 without kTableAreasFromDriver.
+  std::uint64_t area_map_bytes = 0;
   std::array<Partition, kMaxPartitions> partitions{};  // [i].number == i + 1
 
   // nullptr: no such partition. Pointers are into this table.

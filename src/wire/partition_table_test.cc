@@ -53,6 +53,40 @@ TEST(PartitionTable, RoundTripAndLookup) {
   EXPECT_EQ(nullptr, t.by_number(3));
 }
 
+TEST(PartitionTable, GoldenHeader) {
+  PartitionTable t = two();
+  t.flags = kTableAreasFromDriver;
+  t.area_map_bytes = 6 << 20;
+  const TableBytes bytes = encode_table(t);
+  const std::uint8_t expected[kTableHeaderBytes] = {
+      'S', 'H', 'U', 'N', 'T', 'T', 'B', 'L', 2, 0, 3,    0, 2, 0, 0, 0,  //
+      7,   0,   0,   0,   0,   0,   0,   0,   0, 0, 0x10, 0, 0, 0, 0, 0,  //
+      1,   0,   0,   0,   0,   0,   0,   0,   0, 0, 0x60, 0, 0, 0, 0, 0};
+  EXPECT_EQ(0, std::memcmp(bytes.data(), expected, sizeof expected));
+}
+
+TEST(PartitionTable, AreasFromTheDriverAreFlagged) {
+  PartitionTable t = two();
+  EXPECT_EQ(0u, decode_table(encode_table(t).data(), kTableBytes).value().flags);
+  t.flags = kTableAreasFromDriver;
+  t.area_map_bytes = 6 << 20;
+  const auto decoded = decode_table(encode_table(t).data(), kTableBytes);
+  ASSERT_TRUE(decoded.ok());
+  EXPECT_EQ(kTableAreasFromDriver, decoded.value().flags);
+  EXPECT_EQ(6u << 20, decoded.value().area_map_bytes);
+
+  const auto refused = [&](std::uint32_t flags, std::uint64_t bytes) {
+    PartitionTable bad = two();
+    bad.flags = flags;
+    bad.area_map_bytes = bytes;
+    return decode_table(encode_table(bad).data(), kTableBytes).error() == EBADMSG;
+  };
+  EXPECT_TRUE(refused(2, 4096)) << "a flag of a later version";
+  EXPECT_TRUE(refused(kTableAreasFromDriver, 0));
+  EXPECT_TRUE(refused(kTableAreasFromDriver, 4095));
+  EXPECT_TRUE(refused(0, 4096));
+}
+
 TEST(PartitionTable, TheLargestTableRoundTrips) {
   PartitionTable t;
   for (unsigned i = 0; i < kMaxPartitions; ++i) {

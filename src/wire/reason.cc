@@ -23,6 +23,7 @@ const char* reason_text(std::uint32_t reason) {
       "source address not of this partition",
       "version mismatch",
       "handed on to another program",
+      "this user may not use the window",
   };
   return reason < std::size(kTexts) ? kTexts[reason] : "unknown reason";
 }

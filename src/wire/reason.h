@@ -25,7 +25,8 @@ enum class Reason : std::uint32_t {
   kReusePort = 13,     // listener with SO_REUSEPORT
   kBadSource = 14,     // source address not one of the partition's
   kVersion = 15,
-  kPassedOn = 16,  // downgraded: handed on by exec or SCM_RIGHTS
+  kPassedOn = 16,    // downgraded: handed on by exec or SCM_RIGHTS
+  kNotAllowed = 17,  // the driver's policy: not this user
 };
 
 // One line for a person, e.g. "no listener under Shunt". "unknown reason" for other numbers.

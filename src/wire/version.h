@@ -6,7 +6,7 @@
 
 namespace shunt::wire {
 
-inline constexpr std::uint16_t kWireVersion = 1;    // messages
-inline constexpr std::uint16_t kLayoutVersion = 2;  // areas, sections, status pages
+inline constexpr std::uint16_t kWireVersion = 2;    // messages, partition table
+inline constexpr std::uint16_t kLayoutVersion = 3;  // areas, sections, devices, status pages
 
 }  // namespace shunt::wire
