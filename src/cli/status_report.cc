@@ -51,6 +51,7 @@ std::string reason_key(std::uint32_t reason) {
       "bad-source",
       "version",
       "passed-on",
+      "not-allowed",
   };
   return reason < std::size(kKeys) ? kKeys[reason] : fmt::format("reason-{}", reason);
 }
