@@ -1,18 +1,64 @@
 #include "window/backing.h"
 
+#include <unistd.h>
+
+#include <atomic>
+
+#include "window/runtime_directory.h"
+#include "window/superblock.h"
 #include "window/table_file.h"
 
 namespace shunt::window {
+namespace {
 
-Backing open_backing(const std::string& spec) {
-  TableFile file = load_table(spec);
+const layout::DeviceSuperblock& superblock(const Mapping& head) {
+  return *reinterpret_cast<const layout::DeviceSuperblock*>(head.data());
+}
+
+Backing open_directory(const std::string& dir) {
+  const TableFile file = load_table(dir);
   Backing backing;
-  backing.spec = spec;
+  backing.spec = dir;
   backing.table = file.table;
   backing.owner = file.owner;
   backing.group = file.group;
-  backing.directory = spec;
+  backing.directory = dir;
   return backing;
+}
+
+Backing open_device(const std::string& spec, Access access) {
+  Backing backing;
+  backing.device = open_object(spec, access);
+  const auto head = read_head(*backing.device);
+  backing.spec = backing.device->name;
+  backing.table = head->table;
+  backing.geometry = head->geometry;
+  backing.owner = ::geteuid();
+  backing.group = ::getegid();
+  backing.directory = runtime_directory(backing.spec);
+  backing.head = backing.device->map(0, layout::kDeviceHeadBytes, Access::kReadOnly);
+  return backing;
+}
+
+}  // namespace
+
+Backing open_backing(const std::string& spec, Access access) {
+  if (names_device(spec)) return open_device(spec, access);
+  const auto named = device_of_runtime_directory(spec);
+  if (!named) return open_directory(spec);
+  Backing backing = open_device(named->spec, access);
+  backing.directory = spec;
+  backing.owner = named->owner;
+  backing.group = named->group;
+  return backing;
+}
+
+bool Backing::still_the_same() const {
+  if (!device) return true;
+  const layout::DeviceSuperblock& s = superblock(head);
+  // Acquire, in this order: a generation read behind a good magic is one that was complete.
+  return s.magic.load(std::memory_order_acquire) == layout::kDeviceMagic &&
+         s.generation.load(std::memory_order_relaxed) == table.generation;
 }
 
 }  // namespace shunt::window

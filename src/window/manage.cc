@@ -101,20 +101,6 @@ void make_file(const std::string& path, mode_t mode, std::uint64_t bytes, const 
   }
 }
 
-layout::SectionIdentity identity(const wire::PartitionTable& table, std::uint32_t number) {
-  layout::SectionIdentity id{};
-  id.magic = layout::kSectionMagic;
-  id.version = layout::kSectionVersion;
-  id.wire_version = wire::kWireVersion;
-  id.partition = number;
-  id.partition_count = table.count;
-  id.window_generation = table.generation;
-  id.section_bytes = table.section_bytes;
-  id.lane_entries = layout::section_geometry(table.section_bytes, table.count).lane_entries;
-  id.buffer_bytes = layout::kBufferBytes;
-  return id;
-}
-
 // Does not look at the content: a damaged section can be removed too, a missing one is no matter.
 UniqueFd lock_for_removal(const std::string& dir, const wire::Partition& p) {
   const std::string path = window_file(dir, p.name(), wire::kSectionSuffix);
@@ -148,13 +134,27 @@ std::vector<std::string> files_of(const wire::PartitionTable& table) {
 
 }  // namespace
 
+layout::SectionIdentity section_identity(const wire::PartitionTable& table, std::uint32_t number) {
+  layout::SectionIdentity id{};
+  id.magic = layout::kSectionMagic;
+  id.version = layout::kSectionVersion;
+  id.wire_version = wire::kWireVersion;
+  id.partition = number;
+  id.partition_count = table.count;
+  id.window_generation = table.generation;
+  id.section_bytes = table.section_bytes;
+  id.lane_entries = layout::section_geometry(table.section_bytes, table.count).lane_entries;
+  id.buffer_bytes = layout::kBufferBytes;
+  return id;
+}
+
 void create_window(const std::string& dir, const wire::PartitionTable& table) {
   require_window_path(dir);
   Undo undo;
   make_directory(dir, &undo);
   for (std::uint32_t i = 0; i < table.count; ++i) {
     const wire::Partition& p = table.partitions[i];
-    const layout::SectionIdentity id = identity(table, p.number);
+    const layout::SectionIdentity id = section_identity(table, p.number);
     make_file(window_file(dir, p.name(), wire::kSectionSuffix), 0600, table.section_bytes, &id,
               sizeof id, &undo);
   }

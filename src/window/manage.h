@@ -1,4 +1,5 @@
-// Makes and removes a window: `shunt window create` and `shunt window destroy`.
+// Makes and removes a window in a directory: `shunt window create` and `shunt window destroy`; for devices
+// device_format.h.
 //
 // create is all or nothing: when a step fails, what was made before it is removed again. destroy
 // removes only what create and the drivers make, and refuses while a driver lives. Everything is
@@ -10,6 +11,7 @@
 
 #include <string>
 
+#include "layout/section.h"
 #include "wire/partition_table.h"
 
 namespace shunt::window {
@@ -18,5 +20,8 @@ namespace shunt::window {
 void create_window(const std::string& dir, const wire::PartitionTable& table);
 
 void destroy_window(const std::string& dir);
+
+// What a section of this window says of itself from its making on.
+layout::SectionIdentity section_identity(const wire::PartitionTable& table, std::uint32_t number);
 
 }  // namespace shunt::window

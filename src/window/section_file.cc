@@ -2,23 +2,23 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <cerrno>
 #include <cstring>
 
 #include "window/error.h"
-#include "window/fault_guard.h"
 #include "window/table_file.h"
 
 namespace shunt::window {
 namespace {
 
-struct flock whole_file(short type) {
+struct flock record_lock(LockRange range) {
   struct flock lock {};
-  lock.l_type = type;
+  lock.l_type = F_WRLCK;
   lock.l_whence = SEEK_SET;
+  lock.l_start = static_cast<off_t>(range.start);
+  lock.l_len = static_cast<off_t>(range.bytes);
   return lock;
 }
 
@@ -35,17 +35,50 @@ bool identity_matches(const layout::SectionIdentity& found, const wire::Partitio
 
 }  // namespace
 
-bool try_lock(int section_fd) {
-  struct flock lock = whole_file(F_WRLCK);
-  return ::fcntl(section_fd, F_OFD_SETLK, &lock) == 0;
+LockRange section_lock(const Backing& backing, std::uint32_t number) {
+  if (!backing.device) return {};
+  return {backing.device->base + backing.geometry.section_offset(number), 1};
+}
+
+bool try_lock(int fd, LockRange range) {
+  struct flock lock = record_lock(range);
+  return ::fcntl(fd, F_OFD_SETLK, &lock) == 0;
+}
+
+bool locked(int fd, LockRange range) {
+  struct flock lock = record_lock(range);
+  return ::fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
 SectionFile::SectionFile(const Backing& backing, const wire::Partition& partition, Access access)
-    : access_(access),
+    : lock_(section_lock(backing, partition.number)),
+      access_(access),
       geometry_(layout::section_geometry(backing.table.section_bytes, backing.table.count)) {
-  const wire::PartitionTable& table = backing.table;
+  if (backing.device) {
+    open_range(backing, partition);
+  } else {
+    open_file(backing, partition);
+  }
+  if (!identity_matches(section()->header.identity, backing.table, partition, geometry_)) {
+    throw WindowError(
+        fmt::format("the section of partition '{}' in window {} is damaged, or that of another "
+                    "window: it is not the section that the partition table means; destroy the "
+                    "window and create it again",
+                    partition.name(), backing.spec));
+  }
+}
+
+void SectionFile::open_range(const Backing& backing, const wire::Partition& partition) {
+  const layout::DeviceGeometry& g = backing.geometry;
+  fd_ = backing.device->fresh_descriptor();
+  memory_ = Mapping(
+      fd_.get(), lock_.start, access_ == Access::kReadWrite ? g.section_stride : g.arena_offset,
+      access_, fmt::format("the section of partition '{}' in {}", partition.name(), backing.spec));
+}
+
+void SectionFile::open_file(const Backing& backing, const wire::Partition& partition) {
   const std::string path = window_file(backing.directory, partition.name(), wire::kSectionSuffix);
-  const int mode = access == Access::kReadWrite ? O_RDWR : O_RDONLY;
+  const int mode = access_ == Access::kReadWrite ? O_RDWR : O_RDONLY;
   fd_.reset(::open(path.c_str(), mode | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!fd_) {
     const char* hint = errno == EACCES || errno == EPERM
@@ -53,39 +86,16 @@ SectionFile::SectionFile(const Backing& backing, const wire::Partition& partitio
                            : "; the window is damaged: destroy it and create it again";
     throw WindowError(fmt::format("cannot open {}: {}{}", path, std::strerror(errno), hint));
   }
+  const std::uint64_t bytes = geometry_.section_bytes;
   struct stat st {};
   if (::fstat(fd_.get(), &st) != 0 || !S_ISREG(st.st_mode) ||
-      static_cast<std::uint64_t>(st.st_size) != table.section_bytes) {
+      static_cast<std::uint64_t>(st.st_size) != bytes) {
     throw WindowError(
         fmt::format("{} is damaged: it should have {} bytes; destroy the window and "
                     "create it again",
-                    path, table.section_bytes));
+                    path, bytes));
   }
-  const int protection = access == Access::kReadWrite ? PROT_READ | PROT_WRITE : PROT_READ;
-  void* memory = ::mmap(nullptr, table.section_bytes, protection, MAP_SHARED, fd_.get(), 0);
-  if (memory == MAP_FAILED) {
-    throw WindowError(fmt::format("cannot map {}: {}", path, std::strerror(errno)));
-  }
-  section_ = static_cast<layout::Section*>(memory);
-  guard_mapping(memory, table.section_bytes);
-  if (!identity_matches(section_->header.identity, table, partition, geometry_)) {
-    unguard_mapping(memory);
-    ::munmap(memory, table.section_bytes);
-    throw WindowError(
-        fmt::format("{} is not the section of partition '{}' in this window; destroy "
-                    "the window and create it again",
-                    path, partition.name()));
-  }
-}
-
-SectionFile::~SectionFile() {
-  unguard_mapping(section_);
-  ::munmap(section_, geometry_.section_bytes);
-}
-
-bool SectionFile::locked() const {
-  struct flock lock = whole_file(F_WRLCK);
-  return ::fcntl(fd_.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+  memory_ = Mapping(fd_.get(), 0, bytes, access_, path);
 }
 
 }  // namespace shunt::window

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <ctime>
+#include <memory>
 
 #include "base/untrusted.h"
 #include "layout/section.h"
@@ -9,6 +10,7 @@
 #include "window/address.h"
 #include "window/backing.h"
 #include "window/error.h"
+#include "window/hearts.h"
 #include "window/section_file.h"
 
 namespace shunt::window {
@@ -29,23 +31,63 @@ std::uint64_t monotonic_ms() {
          static_cast<std::uint64_t>(now.tv_nsec) / 1000000;
 }
 
+// A directory: whoever holds the section's lock is its driver, and its clock is ours.
+DriverCondition condition_in_directory(const SectionFile& file, std::uint64_t* heartbeat_age_ms) {
+  const layout::SectionLife& life = file.section()->header.life;
+  if (!file.locked() || copy(life.state) != static_cast<std::uint32_t>(layout::DriverState::kUp)) {
+    return DriverCondition::kDown;
+  }
+  const std::uint64_t beat = copy(life.heartbeat_ms);
+  const std::uint64_t now = monotonic_ms();
+  *heartbeat_age_ms = now > beat ? now - beat : 0;
+  return *heartbeat_age_ms > kStalledMs ? DriverCondition::kStalled : DriverCondition::kUp;
+}
+
+DriverCondition condition_on_device(Heart heart, std::uint64_t* heartbeat_age_ms) {
+  switch (heart) {
+    case Heart::kBeats:
+      return DriverCondition::kUp;
+    case Heart::kSilent:
+      *heartbeat_age_ms = kWatchBriefly.count();
+      return DriverCondition::kStalled;
+    case Heart::kNone:
+      break;
+  }
+  return DriverCondition::kDown;
+}
+
 void read_life(const SectionFile& file, PartitionStatus* out) {
   const layout::SectionHeader& header = file.section()->header;
-  const bool up = file.locked() &&
-                  copy(header.life.state) == static_cast<std::uint32_t>(layout::DriverState::kUp);
-  out->driver = up ? DriverCondition::kUp : DriverCondition::kDown;
   out->generation = copy(header.life.generation);
   out->started_s = copy(header.life.started_s);
   const bool interrupt =
       copy(header.life.notify) == static_cast<std::uint32_t>(layout::NotifyMode::kInterrupt);
   out->notify = out->generation == 0 ? "" : interrupt ? "interrupt" : "poll";
-  if (!up) return;
+  if (out->driver == DriverCondition::kDown) return;
   out->pid = copy(header.life.pid);
   out->sleeping = (copy(header.sleep.sleeping) & 1) != 0;
-  const std::uint64_t beat = copy(header.life.heartbeat_ms);
-  const std::uint64_t now = monotonic_ms();
-  out->heartbeat_age_ms = now > beat ? now - beat : 0;
-  if (out->heartbeat_age_ms > kStalledMs) out->driver = DriverCondition::kStalled;
+}
+
+ArenaStatus read_arena(const layout::SectionHeader& header) {
+  const layout::ArenaCounters& c = header.arena;
+  ArenaStatus out;
+  out.areas_total = copy(c.areas_total);
+  out.areas_used = copy(c.areas_used);
+  out.areas_lingering = copy(c.areas_lingering);
+  out.no_area = copy(c.no_area);
+  out.quota_refused = copy(c.quota_refused);
+  out.links = copy(c.links);
+  out.links_reset = copy(c.links_reset);
+  out.peers_declared_dead = copy(c.peers_declared_dead);
+  out.rings_relayed = copy(c.rings_relayed);
+  out.rings_delivered = copy(c.rings_delivered);
+  out.notices_sent = copy(c.notices_sent);
+  out.messages_stale = copy(c.messages_stale);
+  out.doorbells_missed = copy(c.doorbells_missed);
+  out.bells_bad = copy(c.bells_bad);
+  out.dead_after_ms = copy(header.life.dead_after_ms);
+  out.doorbells = copy(header.life.doorbells);
+  return out;
 }
 
 void read_counters(const layout::SectionCounters& c, PartitionStatus* out) {
@@ -102,29 +144,68 @@ bool read_listener(const layout::SeenListener& entry, wire::Endpoint* endpoint,
   return false;
 }
 
-PartitionStatus read_partition(const Backing& backing, const wire::Partition& p) {
-  PartitionStatus out;
-  out.number = p.number;
-  out.name = p.name();
+void read_section(const SectionFile& file, const wire::PartitionTable& table,
+                  PartitionStatus* out) {
+  read_life(file, out);
+  read_counters(file.section()->header.counters, out);
+  read_peers(*file.section(), table, out);
+  for (const layout::SeenListener& entry : file.section()->listeners) {
+    wire::Endpoint endpoint;
+    std::uint64_t connections = 0;
+    if (read_listener(entry, &endpoint, &connections)) {
+      out->listeners.push_back({endpoint_text(endpoint), connections});
+    }
+  }
+}
+
+// nullptr: it cannot be opened; `out` says why.
+std::unique_ptr<SectionFile> open_section(const Backing& backing, const wire::Partition& p,
+                                          PartitionStatus* out) {
+  out->number = p.number;
+  out->name = p.name();
   for (std::uint32_t i = 0; i < p.address_count; ++i) {
-    out.addresses.push_back(address_text(p.addresses[i]));
+    out->addresses.push_back(address_text(p.addresses[i]));
   }
   try {
-    const SectionFile file(backing, p, Access::kReadOnly);
-    read_life(file, &out);
-    read_counters(file.section()->header.counters, &out);
-    read_peers(*file.section(), backing.table, &out);
-    for (const layout::SeenListener& entry : file.section()->listeners) {
-      wire::Endpoint endpoint;
-      std::uint64_t connections = 0;
-      if (read_listener(entry, &endpoint, &connections)) {
-        out.listeners.push_back({endpoint_text(endpoint), connections});
-      }
-    }
+    return std::make_unique<SectionFile>(backing, p, Access::kReadOnly);
   } catch (const WindowError& e) {
-    out.driver = DriverCondition::kUnknown;
-    out.unknown_because = e.what();
+    out->driver = DriverCondition::kUnknown;
+    out->unknown_because = e.what();
   }
+  return nullptr;
+}
+
+void read_partitions(const Backing& backing, WindowStatus* status) {
+  const std::uint32_t count = backing.table.count;
+  status->partitions.resize(count);
+  std::vector<std::unique_ptr<SectionFile>> files;
+  std::vector<const SectionFile*> sections;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    files.push_back(open_section(backing, backing.table.partitions[i], &status->partitions[i]));
+    sections.push_back(files.back().get());
+  }
+  const std::vector<Driven> driven =
+      backing.device ? watch_hearts(sections, kWatchBriefly) : std::vector<Driven>(count);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (!files[i]) continue;
+    PartitionStatus& out = status->partitions[i];
+    out.driver = backing.device ? condition_on_device(driven[i].heart, &out.heartbeat_age_ms)
+                                : condition_in_directory(*files[i], &out.heartbeat_age_ms);
+    read_section(*files[i], backing.table, &out);
+    if (backing.device) out.arena = read_arena(files[i]->section()->header);
+  }
+}
+
+DeviceStatus device_status(const Backing& backing) {
+  const layout::DeviceGeometry& g = backing.geometry;
+  DeviceStatus out;
+  out.size = g.size;
+  out.object_size = backing.device->size;
+  out.base = backing.device->base;
+  out.granule = g.granule;
+  out.section_stride = g.section_stride;
+  out.area_stride = g.area_stride;
+  out.areas = g.areas;
   return out;
 }
 
@@ -144,17 +225,18 @@ const char* condition_text(DriverCondition condition) {
   return "unknown";
 }
 
-WindowStatus read_status(const std::string& dir) {
-  const Backing backing = open_backing(dir);
+WindowStatus read_status(const std::string& spec) {
+  const Backing backing = open_backing(spec, Access::kReadOnly);
   const wire::PartitionTable& table = backing.table;
   WindowStatus status;
-  status.dir = dir;
+  status.dir = backing.spec;
+  status.kind = backing.kind();
+  status.directory = backing.directory;
+  if (backing.device) status.device = device_status(backing);
   status.generation = table.generation;
   status.section_bytes = table.section_bytes;
   status.lane_entries = layout::section_geometry(table.section_bytes, table.count).lane_entries;
-  for (std::uint32_t i = 0; i < table.count; ++i) {
-    status.partitions.push_back(read_partition(backing, table.partitions[i]));
-  }
+  read_partitions(backing, &status);
   return status;
 }
 

@@ -16,36 +16,16 @@
 #include "window/section_file.h"
 #include "window/status.h"
 #include "window/table_file.h"
+#include "window/window_test_util.h"
 
 namespace shunt::window {
 namespace {
 
-namespace fs = std::filesystem;
-
-#define EXPECT_SAYS(text, part) EXPECT_PRED_FORMAT2(::testing::IsSubstring, part, text)
-
-class WindowTest : public ::testing::Test {
+class WindowTest : public WindowFixture {
  protected:
-  void SetUp() override {
-    char pattern[] = "/tmp/shunt-window-XXXXXX";
-    ASSERT_NE(nullptr, ::mkdtemp(pattern));
-    base = pattern;
-    dir = base + "/w";
-  }
-  void TearDown() override { fs::remove_all(base); }
-
   static wire::PartitionTable two(std::optional<std::uint64_t> size = std::nullopt) {
     return plan_table({parse_partition("a=10.77.0.1"), parse_partition("b=10.77.0.2,fd00::2")},
                       size);
-  }
-  template <typename F>
-  static std::string error_of(F f) {
-    try {
-      f();
-    } catch (const WindowError& e) {
-      return e.what();
-    }
-    return "no error";
   }
   static std::string plan_error(std::vector<std::string> partitions,
                                 std::optional<std::uint64_t> size = std::nullopt) {
@@ -58,9 +38,6 @@ class WindowTest : public ::testing::Test {
   std::string load_error() {
     return error_of([&] { load_table(dir); });
   }
-
-  std::string base;
-  std::string dir;
 };
 
 TEST_F(WindowTest, CreateShowDestroyLeavesNothing) {
