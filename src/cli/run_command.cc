@@ -1,4 +1,5 @@
 // `shunt run`: checks what can be checked, sets the environment, becomes the program.
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -13,7 +14,8 @@
 #include "cli/environment.h"
 #include "cli/failure.h"
 #include "cli/program_check.h"
-#include "window/backing.h"
+#include "window/device_object.h"
+#include "window/runtime_directory.h"
 #include "window/status.h"
 #include "window/table_file.h"
 
@@ -26,15 +28,54 @@ struct RunOptions {
   bool require = false;
 };
 
-// One line if the partition's driver is not up: until it is, connections use kernel TCP.
-void warn_without_driver(const RunOptions& options) {
-  for (const window::PartitionStatus& p : window::read_status(options.window).partitions) {
-    if (p.name != options.partition || p.driver != window::DriverCondition::kDown) continue;
-    fmt::print(stderr,
-               "shunt run: warning: the driver of partition '{0}' is not running, connections to "
-               "other partitions {1}; start it with: shuntd --window {2} --partition {0}\n",
-               options.partition, options.require ? "fail" : "use kernel TCP", options.window);
+// Can a program ask the driver? Only its socket is looked at: the program may have no right to open the
+// device of the window.
+bool driver_listens(const std::string& dir, const std::string& partition) {
+  const auto address = wire::window_socket(dir, partition, wire::kDriverSuffix);
+  const window::UniqueFd socket(
+      ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  return address.ok() &&
+         (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address.value()),
+                    sizeof address.value()) == 0 ||
+          errno == EAGAIN);
+}
+
+bool driver_is_down(const std::string& dir, const std::string& partition) {
+  if (window::device_of_runtime_directory(dir)) return !driver_listens(dir, partition);
+  for (const window::PartitionStatus& p : window::read_status(dir).partitions) {
+    if (p.name == partition) return p.driver == window::DriverCondition::kDown;
   }
+  return false;
+}
+
+// One line if the partition's driver is not up: until it is, connections use kernel TCP.
+void warn_without_driver(const RunOptions& options, const std::string& dir) {
+  if (!driver_is_down(dir, options.partition)) return;
+  fmt::print(stderr,
+             "shunt run: warning: the driver of partition '{0}' is not running, connections to "
+             "other partitions {1}; start it with: shuntd --window {2} --partition {0}\n",
+             options.partition, options.require ? "fail" : "use kernel TCP", options.window);
+}
+
+// The directory that programs have for a window: its own, or what its driver left for them.
+std::string directory_for_programs(const RunOptions& options) {
+  if (!window::names_device(options.window)) return options.window;
+  const std::string dir = window::runtime_directory(options.window);
+  if (!window::device_of_runtime_directory(dir)) {
+    throw Failure(kStatusRunFailed, "cannot use the window", options.window,
+                  "no driver of it has run on this system since it started",
+                  fmt::format("start one: shuntd --window {} --partition {}", options.window,
+                              options.partition));
+  }
+  return dir;
+}
+
+// Programs change their directory. Links of a directory stay: its path must be short.
+std::string absolute_window(const std::string& window) {
+  if (window::names_device(window)) return window::canonical_name(window);
+  std::string path = std::filesystem::absolute(window).lexically_normal().string();
+  if (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  return path;
 }
 
 void check_window(RunOptions* options) {
@@ -46,11 +87,11 @@ void check_window(RunOptions* options) {
                   "give both, or neither to stay in one partition");
   }
   if (options->window.empty()) return;
-  options->window = std::filesystem::absolute(options->window).lexically_normal().string();
-  if (options->window.size() > 1 && options->window.ends_with('/')) options->window.pop_back();
-  const window::Backing backing = window::open_backing(options->window);
-  window::require_partition(options->window, backing.table, options->partition);
-  warn_without_driver(*options);
+  options->window = absolute_window(options->window);
+  const std::string dir = directory_for_programs(*options);
+  window::require_partition(options->window, window::load_table(dir).table, options->partition);
+  warn_without_driver(*options, dir);
+  options->window = dir;
 }
 
 void set_variable(const char* name, const std::string& value) {
@@ -72,7 +113,7 @@ void set_variable(const char* name, const std::string& value) {
 class RunFormatter : public CLI::Formatter {
  public:
   std::string make_usage(const CLI::App* /*app*/, std::string /*name*/) const override {
-    return "Usage: shunt run [--window DIR --partition NAME] [--require] -- PROGRAM [ARG...]\n";
+    return "Usage: shunt run [--window WINDOW --partition NAME] [--require] -- PROGRAM [ARG...]\n";
   }
 };
 
@@ -103,8 +144,10 @@ void add_run(CLI::App* app, const std::vector<std::string>& program) {
                           "Run a program with its TCP connections in shared memory.\n"
                           "What cannot go there uses kernel TCP; `shunt status` tells why.");
   const auto options = std::make_shared<RunOptions>();
-  run_app->add_option("--window", options->window, "Window directory, to reach other partitions")
-      ->type_name("DIR")
+  run_app
+      ->add_option("--window", options->window,
+                   "Directory or device of the window, to reach other partitions")
+      ->type_name("WINDOW")
       ->envname("SHUNT_WINDOW");
   run_app->add_option("--partition", options->partition, "The partition of the window to run in")
       ->type_name("NAME")

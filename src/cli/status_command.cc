@@ -25,7 +25,7 @@ void add_status(CLI::App* app) {
   status
       ->add_option("--window", options->window,
                    "Show this window, not those that running programs use")
-      ->type_name("DIR")
+      ->type_name("WINDOW")
       ->envname("SHUNT_WINDOW");
   status->add_flag("--json", options->json, "As JSON (docs/STATUS-JSON.md)");
   status->footer(
@@ -34,7 +34,8 @@ void add_status(CLI::App* app) {
       "  shunt status --json | python3 -m json.tool");
   status->callback([options] {
     if (!options->window.empty())
-      window::open_backing(options->window);  // asked for, so it must be there
+      window::open_backing(options->window,
+                           window::Access::kReadOnly);  // asked for, so it must be there
     const StatusReport report = gather(options->window);
     fmt::print("{}", options->json ? dump(status_json(report)) : status_text(report));
   });

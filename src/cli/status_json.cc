@@ -89,6 +89,36 @@ json peer_json(const window::PeerStatus& peer) {
           {"arrivals_accepted", peer.arrivals_accepted}};
 }
 
+json arena_json(const window::ArenaStatus& arena) {
+  return {{"areas_total", arena.areas_total},
+          {"areas_used", arena.areas_used},
+          {"areas_lingering", arena.areas_lingering},
+          {"dead_after_ms", arena.dead_after_ms},
+          {"doorbells", arena.doorbells},
+          {"counters",
+           {{"no_area", arena.no_area},
+            {"quota_refused", arena.quota_refused},
+            {"links", arena.links},
+            {"links_reset", arena.links_reset},
+            {"peers_declared_dead", arena.peers_declared_dead},
+            {"rings_relayed", arena.rings_relayed},
+            {"rings_delivered", arena.rings_delivered},
+            {"notices_sent", arena.notices_sent},
+            {"messages_stale", arena.messages_stale},
+            {"doorbells_missed", arena.doorbells_missed},
+            {"bells_bad", arena.bells_bad}}}};
+}
+
+json device_json(const window::DeviceStatus& device) {
+  return {{"size", device.size},
+          {"object_size", device.object_size},
+          {"base", device.base},
+          {"granule", device.granule},
+          {"section_stride", device.section_stride},
+          {"area_stride", device.area_stride},
+          {"areas", device.areas}};
+}
+
 json partition_json(const window::PartitionStatus& partition) {
   json out = {{"number", partition.number},
               {"name", partition.name},
@@ -117,6 +147,7 @@ json partition_json(const window::PartitionStatus& partition) {
               {"arrival_refused", counts_json(partition.arrival_refused)},
               {"peers", json::array()},
               {"listeners", json::array()}};
+  out["arena"] = partition.arena ? arena_json(*partition.arena) : json(nullptr);
   for (const auto& peer : partition.peers) out["peers"].push_back(peer_json(peer));
   for (const auto& listener : partition.listeners) {
     out["listeners"].push_back(
@@ -130,6 +161,9 @@ json partition_json(const window::PartitionStatus& partition) {
 json window_json(const window::WindowStatus& status) {
   json out = {{"dir", status.dir},
               {"error", nullptr},
+              {"kind", window::kind_text(status.kind)},
+              {"directory", status.directory},
+              {"device", status.device ? device_json(*status.device) : json(nullptr)},
               {"generation", fmt::format("{:016x}", status.generation)},
               {"section_bytes", status.section_bytes},
               {"lane_entries", status.lane_entries},

@@ -95,17 +95,36 @@ std::string totals_text(const std::vector<ProcessStatus>& processes) {
          section("Why sockets were left to kernel TCP", reasons);
 }
 
+// One line about a window on a device, "" for a directory.
+std::string device_text(const window::WindowStatus& status) {
+  if (!status.device) return "";
+  const window::DeviceStatus& device = *status.device;
+  return fmt::format("  {}, {}, {} areas for each partition, granule {}\n",
+                     window::kind_text(status.kind), bytes_text(device.size), device.areas,
+                     bytes_text(device.granule));
+}
+
 }  // namespace
 
 std::string window_text(const window::WindowStatus& status) {
-  TextTable table({"PARTITION", "DRIVER", "ADDRESSES", ">REQUESTS", ">ARRIVALS"});
+  std::vector<std::string> columns{"PARTITION", "DRIVER", "ADDRESSES", ">REQUESTS", ">ARRIVALS"};
+  if (status.device) columns.insert(columns.end(), {">AREAS USED", ">LINGERING"});
+  TextTable table(columns);
   for (const window::PartitionStatus& p : status.partitions) {
     std::uint64_t arrivals = 0;
     for (const window::PeerStatus& peer : p.peers) arrivals += peer.arrivals;
-    table.add({p.name, driver_text(p), fmt::format("{}", fmt::join(p.addresses, ", ")),
-               std::to_string(p.requests), std::to_string(arrivals)});
+    std::vector<std::string> row{p.name, driver_text(p),
+                                 fmt::format("{}", fmt::join(p.addresses, ", ")),
+                                 std::to_string(p.requests), std::to_string(arrivals)};
+    if (p.arena) {
+      row.push_back(fmt::format("{} of {}", p.arena->areas_used, status.device->areas));
+      row.push_back(std::to_string(p.arena->areas_lingering));
+    } else if (status.device) {
+      row.insert(row.end(), {"-", "-"});
+    }
+    table.add(row);
   }
-  return fmt::format("Window {}\n{}", printable(status.dir), table.str());
+  return fmt::format("Window {}\n{}{}", printable(status.dir), device_text(status), table.str());
 }
 
 std::string status_text(const StatusReport& report) {

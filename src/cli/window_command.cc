@@ -9,7 +9,10 @@
 #include "cli/commands.h"
 #include "cli/failure.h"
 #include "cli/status_report.h"
+#include "layout/device.h"
+#include "window/device_format.h"
 #include "window/manage.h"
+#include "window/runtime_directory.h"
 #include "window/status.h"
 #include "window/table_file.h"
 
@@ -17,71 +20,122 @@ namespace shunt::cli {
 namespace {
 
 struct CreateOptions {
-  std::string dir;
+  std::string window;
   std::vector<std::string> partitions;
   std::uint64_t size = 0;
+  std::uint64_t granule = layout::kGranuleDefault;
+  bool force = false;
 };
 
-struct DirOptions {
-  std::string dir;
+struct WindowOptions {
+  std::string window;
   bool json = false;
 };
 
-CLI::Option* add_dir(CLI::App* app, std::string* dir) {
-  return app->add_option("DIR", *dir, "The window's directory")->required()->type_name("");
+CLI::Option* add_target(CLI::App* app, std::string* window, const char* text) {
+  return app->add_option("WINDOW", *window, text)->required()->type_name("");
 }
 
-void create(const CreateOptions& options, bool size_given) {
+void create_on_device(const CreateOptions& options,
+                      const std::vector<window::PartitionSpec>& partitions) {
+  window::DevicePlan plan;
+  plan.table = window::plan_table(partitions, std::nullopt);
+  plan.granule = options.granule;
+  plan.size = options.size;
+  window::create_device_window(options.window, plan, options.force);
+}
+
+// `for_devices`: an option that only a window on a device has was given.
+void create(const CreateOptions& options, bool size_given, bool for_devices) {
   std::vector<window::PartitionSpec> specs;
   for (const std::string& text : options.partitions) {
     specs.push_back(window::parse_partition(text));
   }
+  if (window::names_device(options.window)) {
+    create_on_device(options, specs);
+    return;
+  }
+  if (for_devices) {
+    throw Failure(kStatusFailed, "cannot make a window on", options.window,
+                  "--granule and --force are for devices and files, and there is none of that name",
+                  fmt::format("make the file first (truncate -s 1G {})", options.window));
+  }
   window::create_window(
-      options.dir,
+      options.window,
       window::plan_table(specs, size_given ? std::optional(options.size) : std::nullopt));
+}
+
+CLI::Option* add_bytes(CLI::App* app, const char* name, std::uint64_t* value, const char* text) {
+  return app->add_option(name, *value, text)
+      ->type_name("BYTES")
+      ->transform(CLI::Validator(CLI::AsSizeValue(false)).description(""));
 }
 
 void add_create(CLI::App* parent) {
   CLI::App* app =
-      parent->add_subcommand("create", "Make a window: its directory, table and sections.");
+      parent->add_subcommand("create",
+                             "Make a window: a new directory, for partitions of one\n"
+                             "kernel, or on a device or file that several kernels see.");
   const auto options = std::make_shared<CreateOptions>();
-  add_dir(app, &options->dir);
+  add_target(app, &options->window,
+             "A directory that is not there yet; or an existing file,\n"
+             "/dev/daxX.Y, or pci:DOMAIN:BUS:SLOT.FUNCTION (ivshmem)");
   app->add_option("--partition", options->partitions,
                   "A partition and its IP addresses; repeat it for each partition")
       ->type_name("NAME=ADDRESS[,ADDRESS...]")
       ->required()
       ->allow_extra_args(false);
-  const CLI::Option* size =
-      app->add_option("--size", options->size,
-                      "Bytes of all sections together, e.g. 8m; default 1 MiB each")
-          ->type_name("BYTES")
-          ->transform(CLI::Validator(CLI::AsSizeValue(false)).description(""));
+  const CLI::Option* size = add_bytes(app, "--size", &options->size,
+                                      "Directory: bytes of all sections together, e.g. 8m;\n"
+                                      "default 1 MiB each. Device: of the window; default all");
+  const CLI::Option* granule = add_bytes(app, "--granule", &options->granule,
+                                         "Device: unit of its mappings; default 2m. 4k packs\n"
+                                         "tighter where no device DAX has to map the window");
+  const CLI::Option* force = app->add_flag(
+      "--force", options->force, "Device: overwrite what it holds, unless drivers use it");
   app->footer(
       "Example, for two network namespaces with these addresses:\n"
       "  shunt window create /run/shunt --partition a=10.77.0.1 --partition b=10.77.0.2,10.77.1.2\n"
-      "Then start one driver in each:  shuntd --window /run/shunt --partition a");
-  app->callback([options, size] { create(*options, size->count() > 0); });
+      "Then start one driver in each:  shuntd --window /run/shunt --partition a\n"
+      "Example, for two virtual machines that share an ivshmem device, in one of them:\n"
+      "  shunt window create pci:0000:00:04.0 --partition a=10.77.0.1 --partition b=10.77.0.2");
+  app->callback([options, size, granule, force] {
+    create(*options, size->count() > 0, granule->count() + force->count() > 0);
+  });
 }
 
 void add_show(CLI::App* parent) {
   CLI::App* app = parent->add_subcommand("show", "Show a window's partitions and their drivers.");
-  const auto options = std::make_shared<DirOptions>();
-  add_dir(app, &options->dir);
+  const auto options = std::make_shared<WindowOptions>();
+  add_target(app, &options->window, "Directory, file or device of the window");
   app->add_flag("--json", options->json, "As JSON (docs/STATUS-JSON.md)");
   app->footer("Example:\n  shunt window show /run/shunt");
   app->callback([options] {
-    const window::WindowStatus status = window::read_status(options->dir);
+    const window::WindowStatus status = window::read_status(options->window);
     fmt::print("{}", options->json ? dump(window_json(status)) : window_text(status));
   });
+}
+
+void destroy(const std::string& window) {
+  if (window::names_device(window)) {
+    window::destroy_device_window(window);
+    return;
+  }
+  if (const auto device = window::device_of_runtime_directory(window)) {
+    throw Failure(kStatusFailed, "cannot remove", window,
+                  "it is only what the drivers of a window on a device left on this system",
+                  fmt::format("name the device: shunt window destroy {}", device->spec));
+  }
+  window::destroy_window(window);
 }
 
 void add_destroy(CLI::App* parent) {
   CLI::App* app =
       parent->add_subcommand("destroy", "Remove a window; refused while a driver runs in it.");
-  const auto options = std::make_shared<DirOptions>();
-  add_dir(app, &options->dir);
+  const auto options = std::make_shared<WindowOptions>();
+  add_target(app, &options->window, "Directory, file or device of the window");
   app->footer("Example:\n  shunt window destroy /run/shunt");
-  app->callback([options] { window::destroy_window(options->dir); });
+  app->callback([options] { destroy(options->window); });
 }
 
 }  // namespace
