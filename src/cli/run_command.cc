@@ -28,8 +28,8 @@ struct RunOptions {
   bool require = false;
 };
 
-// Can a program ask the driver? Only its socket is looked at: the program may have no right to open the
-// device of the window.
+// Can a program ask the driver? Only its socket is looked at: the program may have no right to open
+// the device of the window.
 bool driver_listens(const std::string& dir, const std::string& partition) {
   const auto address = wire::window_socket(dir, partition, wire::kDriverSuffix);
   const window::UniqueFd socket(

@@ -3,11 +3,13 @@
 //   /dev/shm/w     directory: a section file for each partition (partitions of one kernel)
 //   a device       one mappable object that holds everything (device_object.h, layout/device.h)
 //
-// Superblock and partition table are copied into private memory when the window is opened, and checked
-// as a whole; afterwards only the superblock's magic and generation are read again. Everything above this file
-// asks for a section (section_file.h) and gets a mapping; what differs between the kinds hangs on `device`.
+// Superblock and partition table are copied into private memory when the window is opened, and
+// checked as a whole; afterwards only the superblock's magic and generation are read again.
+// Everything above this file asks for a section (section_file.h) and gets a mapping; what differs
+// between the kinds hangs on `device`.
 //
-// The directory that a driver leaves for a window on a device (runtime_directory.h) names that window too.
+// The directory that a driver leaves for a window on a device (runtime_directory.h) names that
+// window too.
 //
 // Thread safety: constant once opened. Errors: WindowError, with a text for a person.
 #pragma once
@@ -26,8 +28,9 @@ namespace shunt::window {
 struct Backing {
   std::string spec;  // canonical where it names a device; a directory as given
   wire::PartitionTable table;
-  // Whom providers and the other drivers trust as the window's administrator: the directory's owner; on a
-  // device, that of the runtime directory, which is whoever opened it unless it was there.
+  // Whom providers and the other drivers trust as the window's administrator: the directory's
+  // owner; on a device, that of the runtime directory, which is whoever opened it unless it was
+  // there.
   uid_t owner = 0;
   gid_t group = 0;
   std::string directory;  // of the sockets of the drivers, and of the table for providers

@@ -5,7 +5,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cerrno>
@@ -15,6 +14,7 @@
 
 #include "base/untrusted.h"
 #include "ring/fence.h"
+#include "window/device_contents.h"
 #include "window/error.h"
 #include "window/hearts.h"
 #include "window/manage.h"
@@ -25,8 +25,6 @@ namespace shunt::window {
 namespace {
 
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
-constexpr std::uint64_t kLookedAtWhole = 16 * kMiB;  // of a device, from its beginning
-constexpr std::uint64_t kLookedAtEach = 2 * kMiB;    // behind that: a page of each
 constexpr std::uint64_t kPage = 4096;
 
 [[noreturn]] void fail(const std::string& text) { throw WindowError(text); }
@@ -42,46 +40,6 @@ void complete(const Mapping& mapping, const std::function<void()>& after_step) {
   if (after_step) after_step();
 }
 
-bool all_zero(const std::uint8_t* at, std::uint64_t bytes) {
-  return bytes == 0 || (at[0] == 0 && std::memcmp(at, at + 1, bytes - 1) == 0);
-}
-
-// ---- is anything there? ----
-
-[[noreturn]] void fail_not_empty(const DeviceObject& object, std::uint64_t offset) {
-  fail(
-      fmt::format("{} is not empty: it holds something near offset {}; nothing was overwritten, "
-                  "--force does that",
-                  object.name, offset));
-}
-
-void require_zero_file(const DeviceObject& object) {
-  std::vector<std::uint8_t> chunk(kMiB);
-  const auto end = static_cast<off_t>(object.base + object.size);
-  auto at = static_cast<off_t>(object.base);
-  while (at < end) {
-    const off_t data = ::lseek(object.fd.get(), at, SEEK_DATA);
-    if (data < 0 && errno == ENXIO) return;  // nothing but a hole from here on
-    at = data >= 0 ? data : at;              // a file system without holes: all is data
-    const auto want = std::min<std::uint64_t>(chunk.size(), static_cast<std::uint64_t>(end - at));
-    const ssize_t n = ::pread(object.fd.get(), chunk.data(), want, at);
-    if (n < 0) fail(fmt::format("cannot read {}: {}", object.name, std::strerror(errno)));
-    if (n == 0) return;
-    if (!all_zero(chunk.data(), static_cast<std::uint64_t>(n))) {
-      fail_not_empty(object, static_cast<std::uint64_t>(at) - object.base);
-    }
-    at += n;
-  }
-}
-
-void require_zero_device(const DeviceObject& object) {
-  const std::uint64_t unit = std::max(object.align, kLookedAtEach);
-  for (std::uint64_t at = 0; at + unit <= object.size; at += unit) {
-    const Mapping part = object.map(at, unit, Access::kReadOnly);
-    if (!all_zero(part.data(), at < kLookedAtWhole ? unit : kPage)) fail_not_empty(object, at);
-  }
-}
-
 void require_nothing_there(const DeviceObject& object, const Backing* window) {
   if (window != nullptr) {
     fail(
@@ -89,10 +47,11 @@ void require_nothing_there(const DeviceObject& object, const Backing* window) {
                     "--force makes it again, `shunt window destroy {}` removes it",
                     object.name, window->table.count, object.name));
   }
-  if (object.kind == BackingKind::kFile) {
-    require_zero_file(object);
-  } else {
-    require_zero_device(object);
+  if (const auto at = something_at(object)) {
+    fail(
+        fmt::format("{} is not empty: it holds something near offset {}; nothing was overwritten, "
+                    "--force does that",
+                    object.name, *at));
   }
 }
 
@@ -108,7 +67,8 @@ class Claim {
       files_.push_back(open_if_sound(window, window.table.partitions[i]));
       SectionFile* file = files_.back().get();
       sections.push_back(file);
-      // A sound section's lock belongs to its own description, so that a look at it says "not locked".
+      // A sound section's lock belongs to its own description, so that a look at it says "not
+      // locked".
       if (!(file != nullptr ? file->try_lock()
                             : try_lock(fd_.get(), section_lock(window, i + 1)))) {
         refuse(window, i, file, "of this system", doing);

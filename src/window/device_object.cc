@@ -8,14 +8,16 @@
 #include <unistd.h>
 
 #include <array>
+#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <filesystem>
-#include <regex>
+#include <optional>
 
 #include "layout/device.h"
 #include "window/error.h"
+#include "window/info_block.h"
 
 namespace shunt::window {
 namespace {
@@ -77,11 +79,26 @@ void enable_pci(const std::string& name, const std::string& folder) {
   }
 }
 
+// "0000:00:04.0", or without the domain; the whole name, nullopt: no PCI address. What stands here
+// becomes a path, so every character counts.
+std::optional<std::string> pci_address(std::string text) {
+  constexpr std::string_view kForm = "hhhh:hh:hh.o";  // hexadecimal, octal
+  if (text.size() == kForm.size() - 5) text.insert(0, "0000:");
+  if (text.size() != kForm.size()) return std::nullopt;
+  for (std::size_t i = 0; i < kForm.size(); ++i) {
+    const char c = text[i];
+    const bool fits = kForm[i] == 'h'   ? std::isxdigit(static_cast<unsigned char>(c)) != 0
+                      : kForm[i] == 'o' ? c >= '0' && c <= '7'
+                                        : c == kForm[i];
+    if (!fits) return std::nullopt;
+    text[i] = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));  // as sysfs writes it
+  }
+  return text;
+}
+
 DeviceObject open_pci(const std::string& spec, Access access, const DeviceTree& tree) {
-  static const std::regex form("(?:([0-9a-fA-F]{4}):)?([0-9a-fA-F]{2}:[0-9a-fA-F]{2}\\.[0-7])");
-  const std::string text = spec.substr(kPciPrefix.size());
-  std::smatch parts;
-  if (!std::regex_match(text, parts, form)) {
+  const auto address = pci_address(spec.substr(kPciPrefix.size()));
+  if (!address) {
     fail(
         fmt::format("bad PCI device '{}': write pci:DOMAIN:BUS:SLOT.FUNCTION, e.g. "
                     "pci:0000:00:04.0 (lspci -D shows them)",
@@ -91,10 +108,8 @@ DeviceObject open_pci(const std::string& spec, Access access, const DeviceTree& 
   object.kind = BackingKind::kPciBar;
   object.access = access;
   object.align = kPage;
-  object.name = fmt::format("{}{}:{}", kPciPrefix, parts[1].matched ? parts[1].str() : "0000",
-                            parts[2].str());
-  const std::string folder =
-      fmt::format("{}/bus/pci/devices/{}", tree.sys, object.name.substr(kPciPrefix.size()));
+  object.name = fmt::format("{}{}", kPciPrefix, *address);
+  const std::string folder = fmt::format("{}/bus/pci/devices/{}", tree.sys, *address);
   struct stat st {};
   if (::stat(folder.c_str(), &st) != 0) {
     fail(
@@ -144,45 +159,6 @@ DeviceObject open_character_device(const std::string& name, Access access, const
 
 // ---- files ----
 
-// The kernel's struct nd_pfn_sb, which begins a namespace of mode device DAX.
-struct InfoBlock {
-  static constexpr std::uint64_t kAt = 4096;
-  static constexpr std::uint64_t kAtDataOffset = 56;
-  static constexpr std::uint64_t kAtPages = 64;
-  static constexpr std::uint64_t kAtStartPad = 76;
-  static constexpr std::array<char, 16> kSignature = {"NVDIMM_DAX_INFO"};
-};
-
-template <typename T>
-T little_endian(const std::uint8_t* at) {
-  T value = 0;
-  for (std::size_t i = 0; i < sizeof(T); ++i) value |= static_cast<T>(T{at[i]} << (8 * i));
-  return value;
-}
-
-// A namespace's data begins behind its info block, and may end before the file does (labels).
-void skip_info_block(DeviceObject* object) {
-  std::array<std::uint8_t, 128> bytes{};
-  const ssize_t n = ::pread(object->fd.get(), bytes.data(), bytes.size(), InfoBlock::kAt);
-  if (n != static_cast<ssize_t>(bytes.size())) return;
-  if (std::memcmp(bytes.data(), InfoBlock::kSignature.data(), InfoBlock::kSignature.size()) != 0) {
-    return;
-  }
-  const auto offset = little_endian<std::uint64_t>(bytes.data() + InfoBlock::kAtDataOffset);
-  const auto pages = little_endian<std::uint64_t>(bytes.data() + InfoBlock::kAtPages);
-  const auto pad = little_endian<std::uint32_t>(bytes.data() + InfoBlock::kAtStartPad);
-  if (offset == 0 || offset >= object->size || pad >= object->size - offset ||
-      (offset + pad) % kPage != 0) {
-    fail(
-        fmt::format("{} has an NVDIMM info block that is damaged: it says that the data begin at "
-                    "offset {} of {}; make the namespace again in the guest",
-                    object->name, offset, object->size));
-  }
-  object->base = offset + pad;
-  object->size -= object->base;
-  if (pages != 0 && pages < object->size / kPage) object->size = pages * kPage;
-}
-
 DeviceObject open_file(const std::string& name, Access access) {
   DeviceObject object;
   object.kind = BackingKind::kFile;
@@ -196,7 +172,9 @@ DeviceObject open_file(const std::string& name, Access access) {
   }
   object.size = static_cast<std::uint64_t>(st.st_size);
   object.align = fs.f_type == HUGETLBFS_MAGIC ? static_cast<std::uint64_t>(fs.f_bsize) : kPage;
-  skip_info_block(&object);
+  const NamespaceData data = namespace_data(object.fd.get(), object.size, name);
+  object.base = data.offset;
+  object.size = data.bytes;
   return object;
 }
 
@@ -232,7 +210,10 @@ bool names_device(const std::string& spec) {
 }
 
 std::string canonical_name(const std::string& spec) {
-  if (spec.starts_with(kPciPrefix)) return spec;
+  if (spec.starts_with(kPciPrefix)) {
+    const auto address = pci_address(spec.substr(kPciPrefix.size()));
+    return address ? fmt::format("{}{}", kPciPrefix, *address) : spec;
+  }
   std::error_code error;
   const std::filesystem::path real = std::filesystem::canonical(spec, error);
   if (!error) return real.string();

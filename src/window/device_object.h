@@ -1,14 +1,13 @@
 // DeviceObject: one mappable object, opened, whatever it holds.
 //
-//   /dev/shm/w.img       an ordinary file, hugetlbfs too. A file whose NVDIMM namespace a guest has made
-//                        device DAX begins with the kernel's info block: the window then begins at that
-//                        namespace's data, where the guest's device has its offset 0
-//   /dev/dax0.0          device DAX: NVDIMM, virtio-pmem, CXL
-//   pci:0000:00:04.0     BAR 2 of an ivshmem device. `resource2`, never `resource2_wc`: write combining
-//                        reorders stores, and the rings' release stores would mean nothing
+//   /dev/shm/w.img      an ordinary file, hugetlbfs too. The file of an NVDIMM that a guest made device
+//                       DAX begins with an info block (info_block.h): the window begins behind it
+//   /dev/dax0.0         device DAX: NVDIMM, virtio-pmem, CXL
+//   pci:0000:00:04.0    BAR 2 of an ivshmem device: `resource2`, never `resource2_wc`, because write
+//                       combining reorders stores and the rings' release stores would mean nothing
 //
-// Refused, with the reason: block devices (their page cache is shared with nobody else), other devices,
-// other PCI functions, device DAX that maps only in units above 2 MiB.
+// Refused, with the reason: block devices (their page cache is shared with nobody else), other
+// devices, other PCI functions, device DAX that maps only in units above 2 MiB.
 //
 // Thread safety: none needed. Errors: WindowError.
 #pragma once

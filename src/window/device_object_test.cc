@@ -90,6 +90,7 @@ TEST_F(DeviceObjectTest, IvshmemIsEnabledAndItsSecondBarOpened) {
   EXPECT_EQ(4096u, object.align);
   EXPECT_EQ("pci:0000:00:04.0", object.name);
   EXPECT_EQ("pci:0000:00:04.0", open("pci:00:04.0").name);
+  EXPECT_EQ("pci:0000:0a:1f.7", canonical_name("pci:0A:1F.7"));
   EXPECT_EQ(fs::canonical(folder + "/resource2"),
             fs::read_symlink("/proc/self/fd/" + std::to_string(object.fd.get())));
 }
@@ -107,7 +108,9 @@ TEST_F(DeviceObjectTest, OtherPciNamesAreRefused) {
   EXPECT_EQ("0", line(tree.sys + "/bus/pci/devices/0000:00:05.0/enable"));
   EXPECT_SAYS(open_error("pci:0000:00:06.0"), "there is no PCI device pci:0000:00:06.0");
   EXPECT_SAYS(open_error("pci:../../x"), "bad PCI device");
-  EXPECT_SAYS(open_error("pci:"), "bad PCI device");
+  for (const char* bad : {"pci:", "pci:0000:00:04.8", "pci:0000:00:0g.0", "pci:0000:00/04.0"}) {
+    EXPECT_SAYS(open_error(bad), "bad PCI device");
+  }
   fs::remove(pci("0000:00:04.0") + "/resource2");
   EXPECT_SAYS(open_error("pci:0000:00:04.0"), "resource2): No such file");
 }

@@ -1,7 +1,8 @@
 // Which of a window's drivers live?
 //
-// On this kernel a driver holds its section's lock. Across kernels only its heart tells, and the time that it
-// wrote is another kernel's: so each heart is looked at again and again until it has moved.
+// On this kernel a driver holds its section's lock. Across kernels only its heart tells, and the
+// time that it wrote is another kernel's: so each heart is looked at again and again until it has
+// moved.
 //
 // Thread safety: no shared state. Errors: WindowError when a section cannot be opened.
 #pragma once
@@ -14,8 +15,8 @@
 
 namespace shunt::window {
 
-// Long enough for a person who looks, and to be sure enough to overwrite something (a driver beats ten
-// times a second, in a starved guest once in a while).
+// Long enough for a person who looks, and to be sure enough to overwrite something (a driver beats
+// ten times a second, in a starved guest once in a while).
 inline constexpr std::chrono::milliseconds kWatchBriefly{500};
 inline constexpr std::chrono::milliseconds kWatchLong{3000};
 
@@ -29,7 +30,8 @@ struct Driven {
   bool locked = false;  // a driver of this kernel holds the section
 };
 
-// One for each section of a window on a device, in the order given (nullptr: kNone). Returns as soon as all is known.
+// One for each section of a window on a device, in the order given (nullptr: kNone). Returns as
+// soon as all is known.
 std::vector<Driven> watch_hearts(std::span<const SectionFile* const> sections,
                                  std::chrono::milliseconds limit);
 

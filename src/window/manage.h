@@ -1,9 +1,10 @@
-// Makes and removes a window in a directory: `shunt window create` and `shunt window destroy`; for devices
-// device_format.h.
+// Makes and removes a window in a directory: `shunt window create` and `shunt window destroy`; for
+// devices device_format.h.
 //
 // create is all or nothing: when a step fails, what was made before it is removed again. destroy
 // removes only what create and the drivers make, and refuses while a driver lives. Everything is
-// allocated at creation (posix_fallocate), so that a full tmpfs shows now and not as a SIGBUS later.
+// allocated at creation (posix_fallocate), so that a full tmpfs shows now and not as a SIGBUS
+// later.
 //
 // Errors: WindowError, with a text for a person. Thread safety: none needed; two processes that
 // create one window at once: one of them fails.

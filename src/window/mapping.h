@@ -1,7 +1,8 @@
-// Mapping: one shared mapping of a window's memory, guarded (fault_guard.h), unmapped on destruction.
+// Mapping: one shared mapping of a window's memory, guarded (fault_guard.h), unmapped on
+// destruction.
 //
-// A mapping keeps its open file description, and with it the description's record locks, until it is
-// unmapped, also after the descriptor was closed.
+// A mapping keeps its open file description, and with it the description's record locks, until it
+// is unmapped, also after the descriptor was closed.
 //
 // Thread safety: none needed. Errors: WindowError that names `what`.
 #pragma once

@@ -1,9 +1,10 @@
 // Sections of a window: mapped, and locked by the one driver that writes them.
 //
-// The lock is an open-file-description record lock over the section's file; on a device, over the first
-// byte of the section. The kernel drops it when the driver dies in whatever way, and it can be tested
-// without being taken, so that nobody who looks disturbs a driver that starts. It tells of this kernel
-// only: whether another kernel's driver lives, on a device, only its heart says (hearts.h).
+// The lock is an open-file-description record lock over the section's file; on a device, over the
+// first byte of the section. The kernel drops it when the driver dies in whatever way, and it can
+// be tested without being taken, so that nobody who looks disturbs a driver that starts. It tells
+// of this kernel only: whether another kernel's driver lives, on a device, only its heart says
+// (hearts.h).
 //
 // A foreign section can be truncated by its owner while we read it; the pages that vanish are
 // replaced by zeros (fault_guard.h), which every reader refuses as a lane of generation 0.
@@ -33,9 +34,9 @@ bool locked(int fd, LockRange range = {});  // by another one
 
 class SectionFile {
  public:
-  // The section must say that it is that of `partition` in this window. kReadWrite on a device needs a
-  // backing that was opened so, and maps all of the section's range, its arena included; otherwise only the control
-  // block is mapped.
+  // The section must say that it is that of `partition` in this window. kReadWrite on a device
+  // needs a backing that was opened so, and maps all of the section's range, its arena included;
+  // otherwise only the control block is mapped.
   SectionFile(const Backing& backing, const wire::Partition& partition, Access access);
   SectionFile(const SectionFile&) = delete;
   SectionFile& operator=(const SectionFile&) = delete;

@@ -1,10 +1,10 @@
 // A snapshot of a window for people: `shunt window show` and `shunt status`.
 //
-// Reads the table and the sections; takes no lock and disturbs no driver. On a device it looks for up to half a
-// second whether the hearts of the drivers beat: their clock is another kernel's. What it reads in a section
-// is another process's to write, so every value is one copy, strings come from the table, and counts
-// are only shown. Errors: WindowError when there is no such window; a section that may not be opened
-// gives DriverCondition::kUnknown and a reason instead.
+// Reads the table and the sections; takes no lock and disturbs no driver. On a device it looks for
+// up to half a second whether the hearts of the drivers beat: their clock is another kernel's. What
+// it reads in a section is another process's to write, so every value is one copy, strings come
+// from the table, and counts are only shown. Errors: WindowError when there is no such window; a
+// section that may not be opened gives DriverCondition::kUnknown and a reason instead.
 // Thread safety: no shared state.
 #pragma once
 
@@ -19,7 +19,7 @@
 namespace shunt::window {
 
 enum class DriverCondition {
-  kDown,  // nobody holds the section; on a device: the driver says so, or it was this kernel's and is gone
+  kDown,  // nobody holds the section; on a device: it says so, or it was this kernel's and is gone
   kUp,
   kStalled,  // the driver lives but its heart does not beat; on a device: it may live
   kUnknown,  // the section could not be opened

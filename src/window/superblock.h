@@ -1,7 +1,7 @@
 // The head of a window on a device: superblock and partition table, written and checked.
 //
-// check_head() accepts any bytes, which must be a private copy. What it returns is consistent: the table
-// passes wire::check, the geometry is that of device_geometry() and fits into the object.
+// check_head() accepts any bytes, which must be a private copy. What it returns is consistent: the
+// table passes wire::check, the geometry is that of device_geometry() and fits into the object.
 //
 // Thread safety: pure. Errors: WindowError, one text for each way of being no usable window.
 #pragma once
