@@ -1,0 +1,50 @@
+// Tenancy: the own place in a window on a device, taken at start and watched ever after.
+//
+// The section's lock tells drivers of one kernel apart. Between kernels there are the heart, and `token`, drawn
+// at random at each start:
+//
+//   take()        the section says that another kernel's driver is up: its heart is watched; if it beats,
+//                 refused. Otherwise the token is written.
+//   confirm()     two ticks later the token must still be there: of two drivers that start at once one goes.
+//   still_ours()  at every tick. A driver that was paused and replaced meanwhile finds the other's token.
+//
+// A damaged token alone ends nobody: it is written again, and only if the same foreign token comes back while a
+// foreign heart beats, kForeignTicks times in a row, the section is somebody else's. Until that is clear
+// disputed() says so, and the driver keeps still.
+//
+// Thread safety: one thread. Errors: WindowError for a person.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "layout/section.h"
+#include "window/boot_id.h"
+
+namespace shunt::driver {
+
+inline constexpr int kForeignTicks = 3;
+
+class Tenancy {
+ public:
+  // `life`: of the own section, whose lock the caller holds.
+  Tenancy(layout::SectionLife* life, std::chrono::milliseconds dead_after);
+
+  // Sleeps up to dead_after. `partition`, `window`: for the message.
+  void take(const std::string& partition, const std::string& window);
+  void confirm(const std::string& partition, const std::string& window) const;
+  // False: leave. `foreign_beat`: the heart has moved since the caller last moved it.
+  bool still_ours(bool foreign_beat);
+  bool disputed() const { return foreign_ticks_ > 0; }
+
+ private:
+  layout::SectionLife* life_;
+  std::chrono::milliseconds dead_after_;
+  window::BootId boot_id_;
+  std::uint64_t token_ = 0;
+  std::uint64_t foreign_token_ = 0;
+  int foreign_ticks_ = 0;
+};
+
+}  // namespace shunt::driver
