@@ -12,9 +12,18 @@
 namespace shunt::driver {
 
 Arrivals::Arrivals(Core& core, Carrier& carrier)
-    : core_(core), carrier_(carrier), listeners_(&core.section()) {}
+    : core_(core), carrier_(carrier), listeners_(&core.section()) {
+  carrier_.when_withdrawn([this](std::uint32_t peer, std::uint64_t id) {
+    for (const auto& [key, handed] : handed_) {
+      if (handed.from->number() != peer || handed.id != id) continue;
+      forget(key);
+      return;
+    }
+  });
+}
 
 Arrivals::~Arrivals() {
+  carrier_.when_withdrawn(nullptr);
   for (auto& [key, handed] : handed_) core_.poller.remove(handed.watch);
 }
 
@@ -89,11 +98,17 @@ void Arrivals::on_listener(std::uint64_t key) {
     if (type == wire::MessageType::kConnected) {
       count(core_.peer_counters(*handed.from).arrivals_accepted);
     }
-    if (known && (type == wire::MessageType::kConnected || type == wire::MessageType::kRefused)) {
+    if (known && carrier_.passes_answers_on() &&
+        (type == wire::MessageType::kConnected || type == wire::MessageType::kRefused)) {
       reply(*handed.from, handed.id, type, static_cast<wire::Reason>(message.value().reason));
     }
   }
-  core_.poller.remove(handed.watch);
+  forget(key);
+}
+
+void Arrivals::forget(std::uint64_t key) {
+  const auto found = handed_.find(key);
+  core_.poller.remove(found->second.watch);
   handed_.erase(found);
 }
 

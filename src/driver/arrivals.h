@@ -45,6 +45,7 @@ class Arrivals {
   wire::Reason check(const Peer& from, const wire::Message& message) const;
   wire::Reason hand_over(Peer& from, const wire::Message& message);
   void on_listener(std::uint64_t key);
+  void forget(std::uint64_t key);
   void reply(Peer& to, std::uint64_t id, wire::MessageType type, wire::Reason reason);
 
   Core& core_;

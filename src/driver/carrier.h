@@ -5,6 +5,7 @@
 //
 //   DescriptorCarrier  one kernel: the area's memfd and the bell go to the other driver's `.peer`
 //                      socket and from there to the listener; nothing of them stays with a driver.
+//   RangeCarrier       several kernels: areas are ranges of the own section, bells end at the drivers.
 //
 // Thread safety: one thread. Errors: reasons; nothing throws but out of memory.
 #pragma once
@@ -48,6 +49,8 @@ class Carrier {
   // The request ended without STATUS. Does nothing for ids that are not, or no longer, the carrier's.
   virtual void abandon(std::uint64_t id) = 0;
   virtual void on_connected(Peer& from, const wire::Message& message) = 0;
+  // The other side refused: nothing of the request is there. abandon() follows if it still waits.
+  virtual void on_refused(Peer& from, std::uint64_t id) = 0;
 
   // ---- listening side ----
 
@@ -60,10 +63,21 @@ class Carrier {
                               Handover* out) = 0;
   // Whether the listener has got it. False also for a CONNECT that was refused without arrive().
   virtual void handed(Peer& from, std::uint64_t id, bool done) = 0;
+  // Whether the other driver is to be told what the listener's program answers at accept().
+  virtual bool passes_answers_on() const = 0;
+  // `callback` hears of connections that the listener is not to accept any more.
+  virtual void when_withdrawn(
+      std::function<void(std::uint32_t peer, std::uint64_t id)> callback) = 0;
 
   // ---- both ----
 
+  virtual void on_notices(Peer& from, const wire::Message& message) = 0;
+  // Declared dead, or in a new session: it knows nothing of any connection of before.
+  virtual void on_peer_gone(Peer& peer) = 0;
   virtual void check(Clock::time_point now) = 0;  // at each tick
+  // In each round of the loop, after the backlogs. Returns when it wants to be called again at the
+  // latest; Poller::kForever: with the next event or tick.
+  virtual std::chrono::microseconds flush(Clock::time_point now) = 0;
 };
 
 }  // namespace shunt::driver

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <ctime>
+#include <thread>
 
 #include "base/untrusted.h"
 #include "ring/fence.h"
@@ -15,10 +17,25 @@ namespace shunt::driver {
 namespace {
 
 constexpr std::size_t kBacklogMax = 1024;
+constexpr int kRestartBits = 16;  // of a session; the life is above
+// How long a starting driver looks for the heart of a peer that says it is up.
+constexpr std::chrono::milliseconds kWatchBriefly{500};
 
 template <typename T>
 void clear(std::atomic<T>& word) {
   word.store(0, std::memory_order_relaxed);
+}
+
+// A life that no lane of the section has seen: sessions of two lives never meet.
+std::uint64_t next_life(const layout::Section& own, bool on_device) {
+  std::uint64_t last = own.header.life.generation.load(std::memory_order_relaxed);
+  if (on_device) {
+    for (const layout::LaneControl& lane : own.lanes) {
+      last = std::max(last, lane.generation.load(std::memory_order_relaxed) >> kRestartBits);
+    }
+    last &= (std::uint64_t{1} << (63 - kRestartBits)) - 1;
+  }
+  return last + 1 != 0 ? last + 1 : 1;
 }
 
 void clear_counters(layout::Section* s) {
@@ -26,6 +43,13 @@ void clear_counters(layout::Section* s) {
   for (auto* word : {&c.messages_sent, &c.messages_received, &c.messages_bad, &c.doorbells_rung,
                      &c.doorbells_received, &c.lane_full, &c.fds_dropped, &c.datagrams_bad,
                      &c.requests, &c.requests_cancelled, &c.requests_bad, &c.listeners_seen}) {
+    clear(*word);
+  }
+  layout::ArenaCounters& a = s->header.arena;
+  for (auto* word :
+       {&a.areas_total, &a.areas_used, &a.areas_lingering, &a.no_area, &a.quota_refused, &a.links,
+        &a.links_reset, &a.peers_declared_dead, &a.rings_relayed, &a.rings_delivered,
+        &a.notices_sent, &a.messages_stale, &a.doorbells_missed, &a.bells_bad}) {
     clear(*word);
   }
   for (auto& word : c.request_refused) clear(word);
@@ -57,13 +81,41 @@ Core::Core(const Options& o)
         "partition '{}' of window {} already has its driver (pid {}): a partition has exactly one",
         o.partition, o.window, Untrusted(own_.section()->header.life.pid).copy()));
   }
+  if (on_device()) {
+    tenancy_.emplace(&section().header.life, options.dead_after);
+    tenancy_->take(options.partition, options.window);
+  }
   begin_life();
-  queue_.emplace(own_.writable(), own_.geometry(), generation_);
+  // On a device the lanes' generations are sessions.
+  queue_.emplace(own_.writable(), own_.geometry(),
+                 on_device() ? generation_ << kRestartBits : generation_);
   for (std::uint32_t i = 0; i < table.count; ++i) {
     const bool other = i + 1 != self.number;
-    peers_.push_back(other ? std::make_unique<Peer>(backing, table.partitions[i], own_.writable())
+    peers_.push_back(other ? std::make_unique<Peer>(backing, table.partitions[i], own_.writable(),
+                                                    options.dead_after)
                            : nullptr);
   }
+  if (on_device()) settle();
+}
+
+// No area is given out, and no message read, before every driver that lives has heard that the connections to
+// earlier lives of this one are over; and a second one that starts for this partition is noticed.
+void Core::settle() {
+  const auto begin = Clock::now();
+  for (;;) {
+    std::this_thread::sleep_for(options.tick);
+    const auto now = Clock::now();
+    bool all = now - begin >= 2 * options.tick;
+    for (const auto& peer : peers_) {
+      if (!peer) continue;
+      peer->liveness()->look(now);
+      if (peer->reader().follow_session()) peer->liveness()->look_at_session();
+      if (!peer->liveness()->acknowledged(session(*peer), now, kWatchBriefly)) all = false;
+    }
+    beat();
+    if (all || now - begin > options.dead_after) break;
+  }
+  tenancy_->confirm(options.partition, options.window);
 }
 
 void Core::begin_life() {
@@ -71,15 +123,15 @@ void Core::begin_life() {
   header.life.pid.store(static_cast<std::uint32_t>(::getpid()), std::memory_order_relaxed);
   header.life.state.store(static_cast<std::uint32_t>(layout::DriverState::kDown),
                           std::memory_order_relaxed);
-  generation_ = header.life.generation.load(std::memory_order_relaxed) + 1;
-  if (generation_ == 0) generation_ = 1;
+  generation_ = next_life(section(), on_device());
+  beats_ = header.life.heartbeat.load(std::memory_order_relaxed);
   header.life.generation.store(generation_, std::memory_order_relaxed);
   header.life.notify.store(static_cast<std::uint32_t>(options.notify), std::memory_order_relaxed);
   header.life.started_s.store(static_cast<std::uint64_t>(::time(nullptr)),
                               std::memory_order_relaxed);
   // Awake, in an epoch that no earlier life has used.
-  std::atomic<std::uint32_t>& sleeping = header.sleep.sleeping;
-  sleeping.store((sleeping.load(std::memory_order_relaxed) | 1) + 1, std::memory_order_relaxed);
+  sleep_epoch_ = header.sleep.sleeping.load(std::memory_order_relaxed);
+  announce_awake();
   clear_counters(&section());
   beat();
 }
@@ -95,39 +147,73 @@ void Core::beat() {
   life.heartbeat_ms.store(static_cast<std::uint64_t>(now.tv_sec) * 1000 +
                               static_cast<std::uint64_t>(now.tv_nsec) / 1000000,
                           std::memory_order_relaxed);
-  count(life.heartbeat);
+  if (on_device()) repair();
+  // Release: whoever sees the beat sees the sessions that went before (Liveness::look).
+  life.heartbeat.store(++beats_, std::memory_order_release);
+}
+
+// What others need to find us alive, if somebody wrote over it.
+void Core::repair() {
+  layout::SectionLife& life = section().header.life;
+  life.generation.store(generation_, std::memory_order_relaxed);
+  life.state.store(static_cast<std::uint32_t>(state_), std::memory_order_release);
+  for (const auto& peer : peers_) {
+    if (!peer) continue;
+    section().lanes[peer->number() - 1].generation.store(session(*peer), std::memory_order_release);
+  }
+}
+
+bool Core::still_ours() {
+  if (!tenancy_) return true;
+  const bool foreign_beat =
+      section().header.life.heartbeat.load(std::memory_order_relaxed) != beats_;
+  lost_ = lost_ || !tenancy_->still_ours(foreign_beat);
+  return !lost_;
 }
 
 void Core::open() {
+  state_ = layout::DriverState::kUp;
   // Release: whoever sees kUp sees the emptied lanes and the generation (Peer::up).
-  section().header.life.state.store(static_cast<std::uint32_t>(layout::DriverState::kUp),
-                                    std::memory_order_release);
+  section().header.life.state.store(static_cast<std::uint32_t>(state_), std::memory_order_release);
 }
 
 void Core::close() {
-  section().header.life.state.store(static_cast<std::uint32_t>(layout::DriverState::kDown),
-                                    std::memory_order_release);
+  if (lost_ || disputed()) return;
+  state_ = layout::DriverState::kDown;
+  section().header.life.state.store(static_cast<std::uint32_t>(state_), std::memory_order_release);
+}
+
+void Core::new_session(Peer& peer) {
+  peer.backlog.clear();
+  queue_->restart_lane(peer.number(), session(peer) + 1);
 }
 
 bool Core::push(Peer& peer, const wire::MessageBytes& bytes) {
-  if (queue_->push(peer.number(), peer.section(), bytes) != window::PushResult::kPushed) {
-    return false;
-  }
+  if (disputed()) return false;
+  const window::PushResult result = queue_->push(peer.number(), peer.section(), bytes);
+  if (result == window::PushResult::kBadAck && on_device()) peer.liveness()->break_lane();
+  if (result != window::PushResult::kPushed) return false;
   count(counters().messages_sent);
   ring(peer);
   return true;
 }
 
 bool Core::lane_has_room(const Peer& peer) const {
-  return peer.backlog.empty() &&
+  return !disputed() && peer.backlog.empty() &&
          queue_->room(peer.number(), peer.section()) == window::PushResult::kPushed;
 }
 
 bool Core::post(Peer& peer, const wire::Message& message) {
-  const wire::MessageBytes bytes = wire::encode(message);
+  if (!peer.speaks()) return false;
+  wire::Message stamped = message;
+  if (on_device()) stamped.session = peer.generation();
+  const wire::MessageBytes bytes = wire::encode(stamped);
   if (peer.backlog.empty() && push(peer, bytes)) return true;
   count(counters().lane_full);
-  if (peer.backlog.size() >= kBacklogMax) return false;
+  if (peer.backlog.size() >= kBacklogMax) {
+    if (on_device()) peer.liveness()->break_lane();
+    return false;
+  }
   peer.backlog.push_back(bytes);
   return true;
 }
@@ -155,21 +241,22 @@ void Core::ring(Peer& peer) {
 }
 
 void Core::announce_sleep() {
-  std::atomic<std::uint32_t>& sleeping = section().header.sleep.sleeping;
-  sleeping.store(sleeping.load(std::memory_order_relaxed) | 1, std::memory_order_relaxed);
+  sleep_epoch_ |= 1;
+  section().header.sleep.sleeping.store(sleep_epoch_, std::memory_order_relaxed);
   // `sleeping` before the look at the lanes; pairs with ring() of the peers.
   ring::full_fence();
 }
 
 void Core::announce_awake() {
-  std::atomic<std::uint32_t>& sleeping = section().header.sleep.sleeping;
-  const std::uint32_t epoch = sleeping.load(std::memory_order_relaxed);
-  sleeping.store((epoch | 1) + 1, std::memory_order_relaxed);
+  sleep_epoch_ = (sleep_epoch_ | 1) + 1;
+  section().header.sleep.sleeping.store(sleep_epoch_, std::memory_order_relaxed);
 }
 
 bool Core::any_lane_has_news() const {
   for (const auto& peer : peers_) {
-    if (peer && peer->reader().has_news()) return true;
+    if (peer && (peer->speaks() ? peer->reader().has_news() : peer->reader().new_session())) {
+      return true;
+    }
   }
   return false;
 }

@@ -3,6 +3,9 @@
 // Invariants: this driver holds the lock of its section as long as the object lives; exactly one
 // driver for each partition. The section says kUp only between open() and close().
 //
+// On a device nothing in the own section is believed either, since others can write it: what decides
+// anything is kept privately.
+//
 // Thread safety: one thread. Errors: WindowError and std::system_error while it is made.
 #pragma once
 
@@ -15,6 +18,7 @@
 #include "driver/options.h"
 #include "driver/peer.h"
 #include "driver/poller.h"
+#include "driver/tenancy.h"
 #include "window/backing.h"
 #include "window/output_queue.h"
 #include "window/section_file.h"
@@ -42,13 +46,16 @@ class Core {
   layout::SectionCounters& counters() { return section().header.counters; }
   layout::PeerCounters& peer_counters(const Peer& p) { return section().peers[p.number() - 1]; }
   std::uint64_t generation() const { return generation_; }
+  bool on_device() const { return backing.device.has_value(); }
   bool interrupt_mode() const { return options.notify == layout::NotifyMode::kInterrupt; }
 
-  std::vector<std::unique_ptr<Peer>>& peers() { return peers_; }
+  const std::vector<std::unique_ptr<Peer>>& peers() const { return peers_; }
   Peer* peer(std::uint32_t number);  // nullptr: the own number or none
 
   // Puts a message into the lane to `peer` and rings its doorbell if it sleeps. A message that finds
-  // the lane full waits in the backlog; false: that is full too, or the peer acknowledges nonsense.
+  // the lane full waits in the backlog; false: that is full too, or the peer acknowledges nonsense,
+  // or, on a device, is not there. On a device a peer that cannot be told something is declared dead
+  // by its next look().
   bool post(Peer& peer, const wire::Message& message);
   bool lane_has_room(const Peer& peer) const;
   void flush_backlogs();
@@ -59,17 +66,35 @@ class Core {
   void announce_awake();
   bool any_lane_has_news() const;
 
+  // On a device: what a message must name to be meant for us, and a new one, for which whatever waits
+  // for the peer is dropped.
+  std::uint64_t session(const Peer& peer) const { return queue_->session(peer.number()); }
+  void new_session(Peer& peer);
+
+  // Before beat(). False: another driver has this partition now, and this one is to leave without
+  // touching the section again.
+  bool still_ours();
+  // Another driver may have it: nothing is to be read or posted until still_ours() knows.
+  bool disputed() const { return tenancy_ && tenancy_->disputed(); }
   void beat();
   void open();  // lanes are empty, sockets listen: the others may send
   void close();
 
  private:
   void begin_life();
+  void settle();
+  void repair();
   bool push(Peer& peer, const wire::MessageBytes& bytes);
   void ring(Peer& peer);
 
   window::SectionFile own_;
+  std::optional<Tenancy> tenancy_;  // on a device
+  bool lost_ = false;
+  // What the section says, which is never read back: others can write it.
   std::uint64_t generation_ = 0;
+  std::uint64_t beats_ = 0;
+  std::uint32_t sleep_epoch_ = 0;
+  layout::DriverState state_ = layout::DriverState::kDown;
   std::optional<window::OutputQueue> queue_;
   std::vector<std::unique_ptr<Peer>> peers_;
 };

@@ -51,7 +51,15 @@ bool DescriptorCarrier::complete(std::uint64_t, wire::Message*, window::UniqueFd
 
 void DescriptorCarrier::abandon(std::uint64_t id) { admitted_.erase(id); }
 
+// The two programs have each other's descriptors: what becomes of their connection is not heard here.
 void DescriptorCarrier::on_connected(Peer&, const wire::Message&) {}
+void DescriptorCarrier::on_refused(Peer&, std::uint64_t) {}
+void DescriptorCarrier::on_peer_gone(Peer&) {}
+void DescriptorCarrier::when_withdrawn(std::function<void(std::uint32_t, std::uint64_t)>) {}
+
+void DescriptorCarrier::on_notices(Peer&, const wire::Message&) {
+  count(core_.counters().messages_bad);
+}
 
 void DescriptorCarrier::stash(const Datagram& datagram, Received& received) {
   if (stash_.size() >= kStashMax) {
@@ -100,6 +108,8 @@ wire::Reason DescriptorCarrier::arrive(Peer& from, const wire::Message& connect,
 void DescriptorCarrier::handed(Peer& from, std::uint64_t id, bool done) {
   if (!done) take(from, id);
 }
+
+std::chrono::microseconds DescriptorCarrier::flush(Clock::time_point) { return Poller::kForever; }
 
 void DescriptorCarrier::check(Clock::time_point now) {
   while (!stash_.empty() && now >= stash_.front().deadline) {

@@ -40,10 +40,16 @@ class DescriptorCarrier : public Carrier {
   bool complete(std::uint64_t id, wire::Message* status, window::UniqueFd* fd) override;
   void abandon(std::uint64_t id) override;
   void on_connected(Peer& from, const wire::Message& message) override;
+  void on_refused(Peer& from, std::uint64_t id) override;
   wire::Reason arrive(Peer& from, const wire::Message& connect, uid_t listener,
                       Handover* out) override;
   void handed(Peer& from, std::uint64_t id, bool done) override;
+  bool passes_answers_on() const override { return true; }
+  void when_withdrawn(std::function<void(std::uint32_t, std::uint64_t)> callback) override;
+  void on_notices(Peer& from, const wire::Message& message) override;
+  void on_peer_gone(Peer& peer) override;
   void check(Clock::time_point now) override;
+  std::chrono::microseconds flush(Clock::time_point now) override;
 
  private:
   struct Descriptors {

@@ -1,27 +1,39 @@
 #include "driver/driver.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 #include <utility>
 
 #include "driver/datagram_doorbell.h"
 #include "driver/descriptor_carrier.h"
+#include "driver/range_carrier.h"
 #include "driver/window_sockets.h"
 #include "window/error.h"
+#include "window/runtime_directory.h"
 
 namespace shunt::driver {
 namespace {
 
 constexpr int kMessagesAtOnce = 64;  // of one lane, before the others have their turn
 
+// What a doorbell may take from the other driver's look at our section to our socket.
+constexpr std::chrono::microseconds kOnItsWay{500};
+
 window::UniqueFd require(int fd, const char* what) {
   if (fd < 0) throw std::system_error(errno, std::generic_category(), what);
   return window::UniqueFd(fd);
+}
+
+std::unique_ptr<Carrier> make_carrier(Core& core, Mailbox& mailbox) {
+  if (core.on_device()) return std::make_unique<RangeCarrier>(core);
+  return std::make_unique<DescriptorCarrier>(core, mailbox);
 }
 
 }  // namespace
@@ -30,7 +42,7 @@ Driver::Driver(const Options& options)
     : core_(options),
       socket_files_{core_},
       mailbox_(core_, bind_peer_socket(core_.backing, options.partition)),
-      carrier_(std::make_unique<DescriptorCarrier>(core_, mailbox_)),
+      carrier_(make_carrier(core_, mailbox_)),
       requests_(core_, *carrier_, bind_driver_socket(core_.backing, options.partition)),
       arrivals_(core_, *carrier_),
       timer_(require(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), "timerfd")),
@@ -41,11 +53,26 @@ Driver::Driver(const Options& options)
   stop_when_readable(stop_event_.get());
   start_ticking();
   core_.open();
+  if (core_.on_device()) announce();
+}
+
+// The others look at our heart when they tick; a ring has them look now.
+void Driver::announce() {
+  core_.beat();
+  for (const auto& peer : core_.peers()) {
+    if (!peer) continue;
+    peer->doorbell->tick();
+    if (peer->doorbell->present()) peer->doorbell->ring();
+  }
 }
 
 Driver::~Driver() {
   core_.close();
   requests_.refuse_all(wire::Reason::kDriverDown);
+}
+
+Driver::SocketFiles::SocketFiles(const Core& c) : core(c) {
+  if (core.on_device()) window::write_runtime_directory(core.backing);
 }
 
 Driver::SocketFiles::~SocketFiles() { remove_sockets(core.backing, core.options.partition); }
@@ -73,26 +100,89 @@ void Driver::on_tick() {
   std::uint64_t expirations;
   [[maybe_unused]] const ssize_t n = ::read(timer_.get(), &expirations, sizeof expirations);
   ticked_ = true;
-  core_.beat();
   const Clock::time_point now = Clock::now();
+  if (core_.on_device()) watch_window(now);
+  core_.beat();
   requests_.check(now);
   if (!core_.interrupt_mode()) mailbox_.drain();
   carrier_->check(now);
 }
 
+void Driver::watch_window(Clock::time_point now) {
+  if (!core_.still_ours()) {
+    throw window::WindowError(fmt::format("partition '{}' of window {} has another driver by now",
+                                          core_.options.partition, core_.options.window));
+  }
+  if (!core_.backing.still_the_same()) {
+    throw window::WindowError(
+        fmt::format("window {} was destroyed or made again", core_.options.window));
+  }
+  std::uint32_t doorbells = 0;
+  for (const auto& peer : core_.peers()) {
+    if (!peer) continue;
+    peer->doorbell->tick();
+    if (peer->doorbell->present()) ++doorbells;
+    look_at(*peer, peer->liveness()->look(now));  // before our beat: Liveness
+  }
+  core_.section().header.life.doorbells.store(doorbells, std::memory_order_relaxed);
+}
+
+// A new session is acknowledged after everything of the former one is over here, and nothing of it is read
+// before.
+void Driver::look_at(Peer& peer, Liveness::Change change) {
+  switch (change) {
+    case Liveness::Change::kNone:
+      break;
+    case Liveness::Change::kCame:
+      spdlog::info("partition '{}' is there", peer.name());
+      break;
+    case Liveness::Change::kDied:
+      spdlog::warn("partition '{}' is gone", peer.name());
+      count(core_.section().header.arena.peers_declared_dead);
+      core_.new_session(peer);
+      peer.read_anew();
+      carrier_->on_peer_gone(peer);
+      break;
+    case Liveness::Change::kRestarted:
+      spdlog::warn("partition '{}' has forgotten its connections: it started again, or missed us",
+                   peer.name());
+      peer.backlog.clear();
+      carrier_->on_peer_gone(peer);
+      break;
+  }
+  if (!peer.reader().follow_session()) return;
+  // Another one again, meanwhile? Then it was acknowledged too early, but nothing of it was read.
+  look_at(peer, peer.liveness()->look_at_session());
+}
+
 void Driver::run() {
   while (!stopping_) {
-    const bool had_work = read_lanes();
-    core_.flush_backlogs();
-    wait(had_work);
+    bool had_work = false;
+    auto limit = Poller::kForever;
+    if (!core_.disputed()) {
+      had_work = read_lanes();
+      core_.flush_backlogs();
+      limit = carrier_->flush(Clock::now());
+    }
+    wait(had_work, limit);
   }
 }
 
-void Driver::wait(bool had_work) {
+bool Driver::everybody_can_ring() const {
+  for (const auto& peer : core_.peers()) {
+    if (peer && core_.on_device() && peer->speaks() && !peer->doorbell->present()) return false;
+  }
+  return true;
+}
+
+void Driver::wait(bool had_work, std::chrono::microseconds limit) {
+  const auto bounded = [limit](std::chrono::microseconds time) {
+    if (limit == Poller::kForever) return time;
+    return time == Poller::kForever ? limit : std::min(time, limit);
+  };
   ticked_ = false;
-  int events;
-  if (!core_.interrupt_mode()) {
-    events = core_.poller.wait(pacing_.pause(had_work, Clock::now()));
+  if (!core_.interrupt_mode() || !everybody_can_ring()) {
+    const int events = core_.poller.wait(bounded(pacing_.pause(had_work, Clock::now())));
     // A request that came in is traffic too; the heartbeat is not.
     if (events > (ticked_ ? 1 : 0)) pacing_.pause(true, Clock::now());
     return;
@@ -102,28 +192,48 @@ void Driver::wait(bool had_work) {
     return;
   }
   core_.announce_sleep();
-  core_.poller.wait(core_.any_lane_has_news() ? std::chrono::microseconds{0} : Poller::kForever);
+  const bool news = !core_.disputed() && core_.any_lane_has_news();
+  const int events =
+      core_.poller.wait(news ? std::chrono::microseconds{0} : bounded(Poller::kForever));
+  if (core_.on_device() && !news && events == 1 && ticked_ && core_.any_lane_has_news() &&
+      core_.poller.wait(kOnItsWay) == 0) {
+    count(core_.section().header.arena.doorbells_missed);
+  }
   core_.announce_awake();
 }
 
 bool Driver::read_lanes() {
   bool had_work = false;
+  const Clock::time_point now = Clock::now();
   for (const auto& peer : core_.peers()) {
     if (!peer) continue;
-    wire::MessageBytes bytes;
-    for (int i = 0; i < kMessagesAtOnce; ++i) {
-      const window::ReadResult result = peer->reader().read(&bytes);
-      if (result == window::ReadResult::kEmpty) break;
-      had_work = true;
-      if (result == window::ReadResult::kMessage) {
-        dispatch(*peer, bytes);
-      } else {
-        report(*peer, result == window::ReadResult::kBadLane ? "counters beyond its ring"
-                                                             : "an entry outside its buffers");
-      }
-    }
+    if (core_.on_device()) look_at(*peer, peer->liveness()->look(now));
+    if (peer->speaks() && read_lane(*peer)) had_work = true;
   }
   return had_work;
+}
+
+bool Driver::read_lane(Peer& peer) {
+  wire::MessageBytes bytes;
+  for (int i = 0; i < kMessagesAtOnce; ++i) {
+    const window::ReadResult result = peer.reader().read(&bytes);
+    if (result == window::ReadResult::kEmpty) return i > 0;
+    if (result == window::ReadResult::kMessage) {
+      dispatch(peer, bytes);
+      continue;
+    }
+    report(peer, result == window::ReadResult::kBadLane ? "counters beyond its ring"
+                                                        : "an entry outside its buffers");
+    if (result == window::ReadResult::kBadLane && core_.on_device()) {
+      peer.liveness()->break_lane();
+      return true;
+    }
+  }
+  return true;
+}
+
+bool Driver::is_for_us(const Peer& from, const wire::Message& message) const {
+  return !core_.on_device() || message.session == core_.session(from);
 }
 
 void Driver::dispatch(Peer& from, const wire::MessageBytes& bytes) {
@@ -133,10 +243,19 @@ void Driver::dispatch(Peer& from, const wire::MessageBytes& bytes) {
     return;
   }
   count(core_.counters().messages_received);
-  if (message.value().type == wire::MessageType::kConnect) {
-    arrivals_.on_connect(from, message.value());
-  } else {
-    requests_.on_verdict(from, message.value());
+  if (!is_for_us(from, message.value())) {
+    count(core_.section().header.arena.messages_stale);
+    return;
+  }
+  switch (message.value().type) {
+    case wire::MessageType::kConnect:
+      arrivals_.on_connect(from, message.value());
+      break;
+    case wire::MessageType::kNotice:
+      carrier_->on_notices(from, message.value());
+      break;
+    default:
+      requests_.on_verdict(from, message.value());
   }
 }
 

@@ -1,9 +1,13 @@
 // Driver: the one driver of a partition. Sets connections to other partitions up; no data of theirs
-// passes through it, and none is lost when it dies.
+// passes through it. On one kernel none of them is lost when it dies; between kernels it holds the bells,
+// and they end with it.
 //
 // Two ways to learn of messages in the other partitions' output queues. Polling: look at the lanes
 // again and again, paced by traffic. Interrupt: say in the section that we sleep, look once more,
 // sleep until a doorbell (a datagram on the `.peer` socket) or anything else wakes us.
+//
+// On a device it also watches whether the other partitions live, and whether its own place is still its own:
+// run() throws WindowError when it is not, or when the window was made again.
 //
 // Thread safety: one thread runs the driver; stop() from any thread and from signal handlers.
 // Errors: the constructor throws WindowError (what to tell the user) or std::system_error.
@@ -38,16 +42,24 @@ class Driver {
 
  private:
   bool read_lanes();
+  bool read_lane(Peer& peer);
+  // On a device: what has become of the peer, and all that follows from it.
+  void look_at(Peer& peer, Liveness::Change change);
+  bool is_for_us(const Peer& from, const wire::Message& message) const;
+  bool everybody_can_ring() const;
   void dispatch(Peer& from, const wire::MessageBytes& bytes);
   void report(Peer& from, const char* what);
-  void wait(bool had_work);
+  void wait(bool had_work, std::chrono::microseconds limit);
+  void announce();
   void start_ticking();
   void on_tick();
+  void watch_window(Clock::time_point now);
 
-  // Removes what the constructor bound, also when it fails half way.
+  // The directory for what the constructor binds, which is removed also when it fails half way.
   struct SocketFiles {
-    const Core& core;
+    explicit SocketFiles(const Core& core);
     ~SocketFiles();
+    const Core& core;
   };
 
   Core core_;

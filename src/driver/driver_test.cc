@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <deque>
@@ -18,6 +19,7 @@
 #include <thread>
 
 #include "driver/support_test.h"
+#include "window/section_file.h"
 
 namespace shunt::driver {
 namespace {
@@ -26,12 +28,23 @@ using wire::Reason;
 
 constexpr std::uint32_t number(Reason r) { return static_cast<std::uint32_t>(r); }
 
-INSTANTIATE_TEST_SUITE_P(Notify, EachMode,
-                         ::testing::Values(layout::NotifyMode::kPoll,
-                                           layout::NotifyMode::kInterrupt),
-                         mode_name);
+INSTANTIATE_TEST_SUITE_P(Window, EachSetting,
+                         ::testing::Values(Setting{Kind::kDirectory, layout::NotifyMode::kPoll},
+                                           Setting{Kind::kDirectory,
+                                                   layout::NotifyMode::kInterrupt},
+                                           Setting{Kind::kDevice, layout::NotifyMode::kPoll},
+                                           Setting{Kind::kDevice, layout::NotifyMode::kInterrupt}),
+                         setting_name);
 
-TEST_P(EachMode, ProgramReachesListenerOfTheOtherPartition) {
+// What holds between partitions of one kernel only.
+class OneKernel : public EachSetting {};
+INSTANTIATE_TEST_SUITE_P(Directory, OneKernel,
+                         ::testing::Values(Setting{Kind::kDirectory, layout::NotifyMode::kPoll},
+                                           Setting{Kind::kDirectory,
+                                                   layout::NotifyMode::kInterrupt}),
+                         setting_name);
+
+TEST_P(EachSetting, ProgramReachesListenerOfTheOtherPartition) {
   const auto a = start("a");
   const auto b = start("b");
   FakeListener listener;
@@ -45,17 +58,17 @@ TEST_P(EachMode, ProgramReachesListenerOfTheOtherPartition) {
   EXPECT_EQ(endpoint(kAddressA, port), arrived.connect.source);
   EXPECT_EQ(listener.address, arrived.connect.destination);
   EXPECT_EQ(1u, arrived.connect.partition);
-  EXPECT_EQ(5u, arrived.connect.generation);
-  EXPECT_EQ((wire::Location{wire::kObjectDescriptor, 0, 4096}), arrived.connect.area);
   ASSERT_EQ(2u, arrived.fds.size());
-  struct stat sent {};
-  struct stat got {};
-  ASSERT_EQ(0, ::fstat(program.area.get(), &sent));
-  ASSERT_EQ(0, ::fstat(arrived.fds[0].get(), &got));
-  EXPECT_EQ(sent.st_ino, got.st_ino);
-  // The bells are the two ends of one socket pair.
-  ASSERT_EQ(5, ::write(program.bell.get(), "hello", 5));
-  EXPECT_EQ("hello", read_bytes(arrived.fds[1].get(), 5));
+  if (!on_device()) {
+    EXPECT_EQ(5u, arrived.connect.generation);
+    EXPECT_EQ((wire::Location{wire::kObjectDescriptor, 0, 4096}), arrived.connect.area);
+    struct stat sent {};
+    struct stat got {};
+    ASSERT_EQ(0, ::fstat(program.area.get(), &sent));
+    ASSERT_EQ(0, ::fstat(arrived.fds[0].get(), &got));
+    EXPECT_EQ(sent.st_ino, got.st_ino);
+  }
+  expect_joined(program, arrived);
 
   wire::Message connected;
   connected.type = wire::MessageType::kConnected;
@@ -66,12 +79,12 @@ TEST_P(EachMode, ProgramReachesListenerOfTheOtherPartition) {
   ASSERT_EQ(1u, at_b.listeners.size());
   EXPECT_EQ("127.0.2.1:" + std::to_string(listener.address.port), at_b.listeners[0].endpoint);
   EXPECT_EQ(0u, status(1).messages_bad + at_b.messages_bad);
-  if (GetParam() == layout::NotifyMode::kPoll) {
+  if (GetParam().notify == layout::NotifyMode::kPoll) {
     EXPECT_EQ(0u, status(1).doorbells_rung + at_b.doorbells_rung);
   }
 }
 
-TEST_P(EachMode, RefusedByTheListenerIsRelayedAndClosingIsNot) {
+TEST_P(OneKernel, RefusedByTheListenerIsRelayedAndClosingIsNot) {
   const auto a = start("a");
   const auto b = start("b");
   FakeListener listener;
@@ -90,7 +103,7 @@ TEST_P(EachMode, RefusedByTheListenerIsRelayedAndClosingIsNot) {
   EXPECT_EQ(0u, peer_status(status(1), "b").connected);
 }
 
-TEST_P(EachMode, NoListener) {
+TEST_P(EachSetting, NoListener) {
   const auto a = start("a");
   const auto b = start("b");
   FakeProgram program(dir);
@@ -101,7 +114,7 @@ TEST_P(EachMode, NoListener) {
   EXPECT_EQ(1u, status(2).arrival_refused.size());
 }
 
-TEST_P(EachMode, PeerDriverThatNeverRanOrWasStopped) {
+TEST_P(EachSetting, PeerDriverThatNeverRanOrWasStopped) {
   const auto a = start("a");
   EXPECT_EQ(number(Reason::kPeerDriverDown), FakeProgram(dir).ask(endpoint(kAddressB, 9)));
   const auto b = start("b");
@@ -113,7 +126,7 @@ TEST_P(EachMode, PeerDriverThatNeverRanOrWasStopped) {
   EXPECT_EQ(number(Reason::kPeerDriverDown), FakeProgram(dir).ask(endpoint(kAddressB, 9)));
 }
 
-TEST_P(EachMode, KilledDriversAreReplacedAndConnectionsStay) {
+TEST_P(OneKernel, KilledDriversAreReplacedAndConnectionsStay) {
   auto a = start("a");
   auto b = start("b");
   FakeListener listener;
@@ -137,7 +150,7 @@ TEST_P(EachMode, KilledDriversAreReplacedAndConnectionsStay) {
   EXPECT_EQ("hi", read_bytes(arrived.fds.at(1).get(), 2));
 }
 
-TEST_P(EachMode, RequestsPendingAtADriverThatDiesAreRefused) {
+TEST_P(EachSetting, RequestsPendingAtADriverThatDiesAreRefused) {
   const auto a = start("a");
   const auto b = start("b");
   FakeListener listener;
@@ -152,7 +165,7 @@ TEST_P(EachMode, RequestsPendingAtADriverThatDiesAreRefused) {
   EXPECT_EQ(number(Reason::kPeerDriverDown), answer->reason);
 }
 
-TEST_P(EachMode, RequestsPendingAtADriverThatHangsRunOutOfTime) {
+TEST_P(EachSetting, RequestsPendingAtADriverThatHangsRunOutOfTime) {
   const auto a = start("a");
   const auto b = start("b");
   b->signal(SIGSTOP);
@@ -164,7 +177,7 @@ TEST_P(EachMode, RequestsPendingAtADriverThatHangsRunOutOfTime) {
       [&] { return FakeProgram(dir).ask(endpoint(kAddressB, 9)) == number(Reason::kNoListener); }));
 }
 
-TEST_P(EachMode, ProgramThatClosesCancels) {
+TEST_P(EachSetting, ProgramThatClosesCancels) {
   const auto a = start("a");
   const auto b = start("b");
   FakeListener listener;
@@ -182,7 +195,7 @@ TEST_P(EachMode, ProgramThatClosesCancels) {
   EXPECT_EQ(kQueued, FakeProgram(dir).ask(listener.address));
 }
 
-TEST_P(EachMode, ManyRequestsAtOnce) {
+TEST_P(EachSetting, ManyRequestsAtOnce) {
   constexpr std::size_t kPrograms = 200;  // far more than the socket between the drivers queues
   const auto a = start("a");
   const auto b = start("b");
@@ -198,20 +211,17 @@ TEST_P(EachMode, ManyRequestsAtOnce) {
   // Each listener's end is paired with the program that its source says.
   for (std::size_t i = 0; i < kPrograms; ++i) {
     FakeListener::Arrived arrived = listener.accept();
-    ASSERT_EQ(2u, arrived.fds.size());
-    const std::uint16_t port = arrived.connect.source.port;
-    ASSERT_EQ(2, ::write(arrived.fds[1].get(), &port, 2));
-  }
-  for (FakeProgram& p : programs) {
-    const std::string bytes = read_bytes(p.bell.get(), 2);
-    const std::uint16_t port = port_of(p.reserved.get());
-    EXPECT_EQ(std::string(reinterpret_cast<const char*>(&port), 2), bytes);
+    const auto from = std::find_if(programs.begin(), programs.end(), [&](const FakeProgram& p) {
+      return port_of(p.reserved.get()) == arrived.connect.source.port;
+    });
+    ASSERT_NE(programs.end(), from);
+    expect_joined(*from, arrived);
   }
 }
 
-TEST_P(EachMode, SecondDriverIsRefusedWithThePidOfTheFirst) {
+TEST_P(EachSetting, SecondDriverIsRefusedWithThePidOfTheFirst) {
   const auto a = start("a");
-  const Outcome second = run_shuntd({"--window", dir, "--partition", "a"});
+  const Outcome second = run_shuntd({"--window", spec, "--partition", "a"});
   EXPECT_EQ(1, second.status);
   EXPECT_NE(std::string::npos, second.errors.find("(pid " + std::to_string(a->pid()) + ")"))
       << second.errors;
@@ -221,7 +231,7 @@ TEST_P(EachMode, SecondDriverIsRefusedWithThePidOfTheFirst) {
   EXPECT_EQ(1u, status(1).generation);
 }
 
-TEST_P(EachMode, BothDirectionsAtOnce) {
+TEST_P(EachSetting, BothDirectionsAtOnce) {
   const auto a = start("a");
   const auto b = start("b");
   FakeListener at_b(kAddressB);
@@ -246,7 +256,7 @@ bool bring_loopback_up() {
 
 // Partition b lives in a network namespace of its own: its driver and listener are started by a
 // thread that moved there.
-TEST_P(EachMode, PartitionsInTwoNetworkNamespaces) {
+TEST_P(EachSetting, PartitionsInTwoNetworkNamespaces) {
   const auto a = start("a");
   std::unique_ptr<DriverProcess> b;
   std::unique_ptr<FakeListener> listener;
@@ -261,8 +271,7 @@ TEST_P(EachMode, PartitionsInTwoNetworkNamespaces) {
   ASSERT_EQ(kQueued, program.ask(listener->address));
   FakeListener::Arrived arrived = listener->accept();
   EXPECT_EQ(endpoint(kAddressA, port_of(program.reserved.get())), arrived.connect.source);
-  ASSERT_EQ(5, ::write(program.bell.get(), "hello", 5));
-  EXPECT_EQ("hello", read_bytes(arrived.fds.at(1).get(), 5));
+  expect_joined(program, arrived);
   // The same name in a's namespace is somebody else's.
   EXPECT_EQ(number(Reason::kPeerDriverDown), FakeProgram(dir).ask(endpoint(kAddressC, 80)));
   const FakeListener here;
@@ -272,9 +281,18 @@ TEST_P(EachMode, PartitionsInTwoNetworkNamespaces) {
 }
 
 // With a heartbeat each second, a wake-up that only the heartbeat brings would show in the time.
-TEST_F(WindowFixture, DoorbellsAndNotHeartbeatsWakeSleepingDrivers) {
+class BothKinds : public WindowFixture, public ::testing::WithParamInterface<Kind> {
+ protected:
+  void SetUp() override { make_window(GetParam()); }
+};
+INSTANTIATE_TEST_SUITE_P(Window, BothKinds, ::testing::Values(Kind::kDirectory, Kind::kDevice),
+                         [](const auto& kind) {
+                           return std::string(kind.param == Kind::kDevice ? "device" : "directory");
+                         });
+
+TEST_P(BothKinds, DoorbellsAndNotHeartbeatsWakeSleepingDrivers) {
   Options options;
-  options.window = dir;
+  options.window = spec;
   options.tick = std::chrono::seconds(1);
   options.partition = "a";
   Driver a(options);
@@ -282,10 +300,17 @@ TEST_F(WindowFixture, DoorbellsAndNotHeartbeatsWakeSleepingDrivers) {
   Driver b(options);
   std::thread run_a([&] { a.run(); });
   std::thread run_b([&] { b.run(); });
+  const window::Backing backing = window::open_backing(spec);
+  const window::SectionFile of_a(backing, backing.table.partitions[0], window::Access::kReadOnly);
+  const window::SectionFile of_b(backing, backing.table.partitions[1], window::Access::kReadOnly);
+  const auto asleep = [](const window::SectionFile& of) {
+    return (of.section()->header.sleep.sleeping.load() & 1) != 0;
+  };
+  EXPECT_TRUE(eventually([&] { return asleep(of_a) && asleep(of_b); }));
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < 40; ++i) {
     EXPECT_EQ(number(Reason::kNoListener), FakeProgram(dir).ask(endpoint(kAddressB, 9)));
-    EXPECT_TRUE(eventually([&] { return status(1).sleeping && status(2).sleeping; }));
+    EXPECT_TRUE(eventually([&] { return asleep(of_a) && asleep(of_b); }));
   }
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
   a.stop();

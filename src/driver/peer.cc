@@ -9,16 +9,31 @@ constexpr std::chrono::seconds kStalledAfter{2};
 
 }  // namespace
 
-Peer::Peer(const window::Backing& backing, const wire::Partition& partition, layout::Section* own)
-    : partition_(partition),
-      file_(backing, partition, window::Access::kReadOnly),
-      reader_(own, file_.section(), partition.number, file_.geometry()) {}
+Peer::Peer(const window::Backing& backing, const wire::Partition& partition, layout::Section* own,
+           std::chrono::milliseconds dead_after)
+    : partition_(partition), file_(backing, partition, window::Access::kReadOnly), own_(own) {
+  if (backing.device) liveness_.emplace(section(), own_->header.identity.partition, dead_after);
+  read_anew();
+}
+
+void Peer::read_anew() {
+  reader_.emplace(own_, section(), number(), file_.geometry(),
+                  liveness_ ? window::Sessions::kAsk : window::Sessions::kFollow);
+}
 
 std::uint64_t Peer::generation() const {
+  if (liveness_) return liveness_->session();
   return Untrusted(section()->header.life.generation).copy_acquire();
 }
 
+bool Peer::speaks() const { return !liveness_ || liveness_->life() == PeerLife::kAlive; }
+
 bool Peer::up(Clock::time_point now) {
+  if (liveness_) {
+    // One that has come a moment ago is not turned away.
+    if (liveness_->life() != PeerLife::kAlive) liveness_->look(now);
+    return liveness_->life() == PeerLife::kAlive;
+  }
   const layout::SectionLife& life = section()->header.life;
   // Acquire: a driver that says it is up has emptied its lanes before.
   const auto state = Untrusted(life.state).copy_acquire();

@@ -1,8 +1,9 @@
 // Peer: another partition as this driver sees it: its section, its lane to us, its doorbell.
 //
-// Invariants: everything in the peer's section is untrusted. A peer is up while its driver holds the
-// section's lock, says that it is up, and its heart beats; a new generation is a new driver, to which
-// nothing of before is known.
+// Invariants: everything in the peer's section is untrusted. In a directory a peer is up while its
+// driver holds the section's lock, says that it is up, and its heart beats; a new generation is a new
+// driver, to which nothing of before is known. On a device Liveness says so, and sessions take the
+// place of generations.
 //
 // Thread safety: one thread. Errors: WindowError from the constructor, results elsewhere.
 #pragma once
@@ -11,9 +12,11 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "driver/doorbell.h"
+#include "driver/liveness.h"
 #include "window/backing.h"
 #include "window/queue_reader.h"
 #include "window/section_file.h"
@@ -26,18 +29,26 @@ using Clock = std::chrono::steady_clock;
 
 class Peer {
  public:
-  // `partition` is one of backing.table.
-  Peer(const window::Backing& backing, const wire::Partition& partition, layout::Section* own);
+  // `partition` is one of backing.table. `dead_after`: on a device.
+  Peer(const window::Backing& backing, const wire::Partition& partition, layout::Section* own,
+       std::chrono::milliseconds dead_after);
 
   std::uint32_t number() const { return partition_.number; }
   std::string name() const { return std::string(partition_.name()); }
   bool owns(const wire::Endpoint& endpoint) const { return partition_.owns(endpoint); }
   const layout::Section* section() const { return file_.section(); }
-  window::QueueReader& reader() { return reader_; }
+  window::QueueReader& reader() { return *reader_; }
+  // Reads on from where the lane's head is now: a lane that broke the rules is given another chance.
+  void read_anew();
 
   std::uint64_t generation() const;  // 0: its driver never ran
-  // Looks at the heart; `stalled_after` without a beat is death.
+  // Looks at the heart; on a device only for one that has just come: Liveness::look() tells the rest.
   bool up(Clock::time_point now);
+  // Whether the lane is to be read.
+  bool speaks() const;
+  // nullptr in a directory.
+  Liveness* liveness() { return liveness_ ? &*liveness_ : nullptr; }
+  const Liveness* liveness() const { return liveness_ ? &*liveness_ : nullptr; }
   std::uint32_t sleeping() const;  // epoch, odd: wants its doorbell
 
   std::unique_ptr<Doorbell> doorbell;  // nullptr: there is none
@@ -52,7 +63,9 @@ class Peer {
  private:
   const wire::Partition& partition_;
   window::SectionFile file_;
-  window::QueueReader reader_;
+  layout::Section* own_;
+  std::optional<window::QueueReader> reader_;
+  std::optional<Liveness> liveness_;
   std::uint64_t heartbeat_ = 0;
   Clock::time_point heartbeat_seen_{};
 };

@@ -37,7 +37,7 @@ Requests::Requests(Core& core, Carrier& carrier, window::UniqueFd listen_socket)
     : core_(core),
       carrier_(carrier),
       listen_(std::move(listen_socket)),
-      next_id_((core.generation() << 32) + 1),
+      next_id_(wire::first_id(core.generation())),
       netns_cookie_(own_netns_cookie()),
       sending_(core.peers().size()) {
   listen_watch_ = core_.poller.add(listen_.get(), EPOLLIN, [this](auto) { on_connections(); });
@@ -173,8 +173,9 @@ bool Requests::ask_now(std::uint64_t id, Request& request) {
 }
 
 void Requests::on_verdict(Peer& from, const wire::Message& message) {
+  if (message.type == wire::MessageType::kRefused) carrier_.on_refused(from, message.id);
   if (message.type == wire::MessageType::kConnected) {
-    if (message.id >> 32 == (core_.generation() & 0xffffffff)) {
+    if (message.id >> 32 == wire::first_id(core_.generation()) >> 32) {
       count(core_.peer_counters(from).connected);
     }
     carrier_.on_connected(from, message);

@@ -35,15 +35,18 @@ constexpr const char* kFooter =
 struct Arguments {
   shunt::driver::Options options;
   std::string log_level = "info";
+  unsigned dead_after_ms = 2500;
   int ready_fd = -1;
 };
 
 void declare(CLI::App& app, Arguments* a) {
   static const std::map<std::string, NotifyMode> modes{{"poll", NotifyMode::kPoll},
                                                        {"interrupt", NotifyMode::kInterrupt}};
-  app.add_option("--window", a->options.window, "Directory of the window")
+  app.add_option("--window", a->options.window,
+                 "The window: a directory, or a device (a file, "
+                 "/dev/daxX.Y, pci:DDDD:BB:DD.F)")
       ->required()
-      ->type_name("DIR");
+      ->type_name("WINDOW");
   app.add_option("--partition", a->options.partition, "Name of the partition to drive")
       ->required()
       ->type_name("NAME");
@@ -52,6 +55,19 @@ void declare(CLI::App& app, Arguments* a) {
                  "the default) or poll (look again and again)")
       ->transform(CLI::CheckedTransformer(modes, CLI::ignore_case).description(""))
       ->type_name("poll|interrupt");
+  app.add_option("--dead-after", a->dead_after_ms,
+                 "On a device: milliseconds of silence after which another partition is dead")
+      ->check(CLI::Range(200u, 3600000u).description(""))
+      ->type_name("MS")
+      ->capture_default_str();
+  app.add_option("--allow", a->options.allow,
+                 "On a device: a user, or user's number, whose programs may use the window besides "
+                 "root and the driver's own user; any: everybody. May be repeated")
+      ->type_name("USER");
+  app.add_option("--areas-per-program", a->options.areas_per_program,
+                 "On a device: how many connections a program may have at a time; 0: any number")
+      ->type_name("N")
+      ->capture_default_str();
   app.add_option("--log-level", a->log_level,
                  "trace, debug, info, warning, error, critical or off; the log goes to stderr")
       ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "critical", "off"})
@@ -132,6 +148,7 @@ int main(int argc, char** argv) {
   try {
     spdlog::set_default_logger(spdlog::stderr_logger_st("shuntd"));
     spdlog::set_level(spdlog::level::from_str(arguments.log_level));
+    arguments.options.dead_after = std::chrono::milliseconds(arguments.dead_after_ms);
     return run(arguments);
   } catch (const std::exception& e) {
     fmt::print(stderr, "shuntd: {}\n", e.what());

@@ -13,11 +13,16 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <thread>
+#include <utility>
 
 #include "window/address.h"
+#include "window/device_format.h"
 #include "window/manage.h"
+#include "window/runtime_directory.h"
 #include "window/table_file.h"
 #include "wire/partition_table.h"
 #include "wire/rendezvous_name.h"
@@ -81,12 +86,14 @@ bool eventually(const std::function<bool()>& condition) {
 }
 
 DriverProcess::DriverProcess(const std::string& window, const std::string& partition,
-                             layout::NotifyMode notify) {
+                             layout::NotifyMode notify, const std::vector<std::string>& more) {
   Pipe ready = make_pipe();
   const char* mode = notify == layout::NotifyMode::kPoll ? "poll" : "interrupt";
-  const pid_t pid = spawn({"--window", window, "--partition", partition, "--notify", mode,
-                           "--log-level", "warning", "--ready-fd", "9"},
-                          ready.write_end.get(), 9);
+  std::vector<std::string> arguments{"--window",   window, "--partition", partition,
+                                     "--notify",   mode,   "--log-level", "error",
+                                     "--ready-fd", "9"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  const pid_t pid = spawn(arguments, ready.write_end.get(), 9);
   ready.write_end.reset();
   char line[16];
   pid_ = pid;
@@ -152,17 +159,76 @@ std::uint16_t port_of(int socket) {
   return ntohs(in.sin_port);
 }
 
-FakeProgram::FakeProgram(const std::string& window, const std::string& partition)
+FakeArea::FakeArea(int fd, const wire::Location& where) {
+  void* memory = ::mmap(nullptr, where.length, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                        static_cast<off_t>(where.offset));
+  EXPECT_NE(MAP_FAILED, memory) << std::strerror(errno);
+  if (memory == MAP_FAILED) return;
+  area_ = static_cast<layout::Area*>(memory);
+  bytes_ = where.length;
+}
+
+FakeArea::FakeArea(FakeArea&& other) noexcept
+    : area_(std::exchange(other.area_, nullptr)), bytes_(other.bytes_) {}
+
+FakeArea& FakeArea::operator=(FakeArea&& other) noexcept {
+  std::swap(area_, other.area_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+FakeArea::~FakeArea() {
+  if (area_ != nullptr) ::munmap(area_, bytes_);
+}
+
+BellNews read_bell(int bell, const std::function<bool(const BellNews&)>& enough) {
+  BellNews news;
+  wire::MessageBytes bytes;
+  while (!enough(news)) {
+    if (!wait_readable(bell)) {
+      ADD_FAILURE() << "the bell stays silent";
+      return news;
+    }
+    std::uint8_t first;
+    const ssize_t n = ::recv(bell, &first, 1, MSG_PEEK);
+    if (n <= 0) {
+      news.ended = true;
+      return news;
+    }
+    if (first == wire::kRing) {
+      EXPECT_EQ(1, ::recv(bell, &first, 1, 0));
+      ++news.rings;
+      continue;
+    }
+    EXPECT_EQ(0, news.rings) << "a message behind rings";
+    Received received = receive_with_fds(bell, bytes);
+    const auto message = wire::decode(bytes.data(), received.size);
+    EXPECT_TRUE(message.ok());
+    if (!message.ok()) return news;
+    news.message = message.value();
+    if (received.fds.size() == 1) {
+      news.area = FakeArea(received.fds[0].get(), message.value().area);
+    }
+  }
+  return news;
+}
+
+void ring_bell(int bell) { EXPECT_EQ(1, ::send(bell, "", 1, MSG_NOSIGNAL)); }
+
+FakeProgram::FakeProgram(const std::string& dir, const std::string& partition)
     : socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)),
-      area(::memfd_create("area", MFD_CLOEXEC)),
-      reserved(tcp_socket(partition == "a" ? kAddressA : kAddressB)) {
+      reserved(tcp_socket(partition == "a"   ? kAddressA
+                          : partition == "b" ? kAddressB
+                                             : kAddressC)),
+      on_device_(std::filesystem::exists(dir + "/device")) {
+  if (!on_device_) area.reset(::memfd_create("area", MFD_CLOEXEC));
   int fds[2];
   EXPECT_EQ(0, ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds));
   bell.reset(fds[0]);
   far_bell.reset(fds[1]);
   limit_waiting(bell.get());
   limit_waiting(socket.get());
-  const auto name = wire::window_socket(window, partition, wire::kDriverSuffix);
+  const auto name = wire::window_socket(dir, partition, wire::kDriverSuffix);
   const auto* address = reinterpret_cast<const sockaddr*>(&name.value());
   if (::connect(socket.get(), address, sizeof name.value()) != 0) socket.reset();
 }
@@ -171,6 +237,7 @@ wire::Message FakeProgram::request(const wire::Endpoint& destination) const {
   wire::Message m;
   m.destination = destination;
   m.source = endpoint("10.9.9.9", 9);  // a lie; the driver stamps the truth
+  if (on_device_) return m;
   m.generation = 5;
   m.area = {wire::kObjectDescriptor, 0, 4096};
   return m;
@@ -178,7 +245,8 @@ wire::Message FakeProgram::request(const wire::Endpoint& destination) const {
 
 void FakeProgram::send(const wire::Message& message) {
   const std::array<int, 3> fds{area.get(), reserved.get(), far_bell.get()};
-  const int error = send_with_fds(socket.get(), wire::encode(message), fds);
+  const int error = send_with_fds(socket.get(), wire::encode(message),
+                                  std::span(fds).subspan(on_device_ ? 1 : 0));
   // EPIPE: the driver has refused already; the verdict is still there to read.
   EXPECT_TRUE(error == 0 || error == EPIPE) << error;
   far_bell.reset();
@@ -186,10 +254,17 @@ void FakeProgram::send(const wire::Message& message) {
 
 std::optional<wire::Message> FakeProgram::verdict() {
   wire::MessageBytes bytes;
-  const ssize_t n = ::recv(socket.get(), bytes.data(), bytes.size(), 0);
-  if (n <= 0) return std::nullopt;
-  const auto message = wire::decode(bytes.data(), static_cast<std::size_t>(n));
+  if (!wait_readable(socket.get())) return std::nullopt;
+  const Received received = receive_with_fds(socket.get(), bytes);
+  if (received.error != 0 || received.size == 0) return std::nullopt;
+  const auto message = wire::decode(bytes.data(), received.size);
   if (!message.ok()) return std::nullopt;
+  if (on_device_ && message.value().type == wire::MessageType::kStatus) {
+    EXPECT_EQ(1u, received.fds.size());
+    EXPECT_EQ(wire::kObjectWindow, message.value().area.object);
+    if (received.fds.size() != 1) return std::nullopt;
+    own = FakeArea(received.fds[0].get(), message.value().area);
+  }
   return message.value();
 }
 
@@ -234,6 +309,44 @@ FakeListener::Arrived FakeListener::accept() {
   return arrived;
 }
 
+FakeArea FakeListener::Arrived::own() const { return FakeArea(fds.at(0).get(), connect.own); }
+FakeArea FakeListener::Arrived::peer() const { return FakeArea(fds.at(0).get(), connect.area); }
+
+void accept_on_bell(const FakeListener::Arrived& arrived) {
+  wire::Message connected;
+  connected.type = wire::MessageType::kConnected;
+  connected.generation = arrived.connect.own_generation;
+  connected.area = arrived.connect.own;
+  send_message(arrived.bell(), connected);
+}
+
+void expect_joined(FakeProgram& program, FakeListener::Arrived& arrived) {
+  ASSERT_EQ(2u, arrived.fds.size());
+  if (!program.own.get()) {  // the bells are the two ends of one socket pair
+    ASSERT_EQ(5, ::write(program.bell.get(), "hello", 5));
+    EXPECT_EQ("hello", read_bytes(arrived.bell(), 5));
+    return;
+  }
+  accept_on_bell(arrived);
+  const FakeArea own = arrived.own();
+  const FakeArea peer = arrived.peer();
+  const BellNews news =
+      read_bell(program.bell.get(), [](const BellNews& n) { return n.message.has_value(); });
+  ASSERT_NE(nullptr, news.area.get());
+  EXPECT_EQ(wire::MessageType::kConnected, news.message->type);
+  EXPECT_EQ(arrived.connect.own_generation, news.message->generation);
+  program.own->tail.tail.store(11);
+  EXPECT_EQ(11u, peer->tail.tail.load());
+  own->tail.tail.store(12);
+  EXPECT_EQ(12u, news.area->tail.tail.load());
+  const auto rung = [](const BellNews& n) { return n.rings > 0; };
+  EXPECT_EQ(1, read_bell(arrived.bell(), rung).rings) << "the ring behind CONNECTED";
+  ring_bell(program.bell.get());
+  EXPECT_EQ(1, read_bell(arrived.bell(), rung).rings);
+  ring_bell(arrived.bell());
+  EXPECT_EQ(1, read_bell(program.bell.get(), rung).rings);
+}
+
 void send_message(int socket, const wire::Message& message) {
   EXPECT_EQ(0, send_with_fds(socket, wire::encode(message), {}));
 }
@@ -245,20 +358,37 @@ std::string read_bytes(int socket, std::size_t size) {
   return out;
 }
 
-void WindowFixture::SetUp() {
+void WindowFixture::make_window(Kind kind, std::uint32_t areas) {
   char pattern[] = "/tmp/shunt-driver-XXXXXX";
   ASSERT_NE(nullptr, ::mkdtemp(pattern));
   base = pattern;
-  dir = base + "/w";
-  window::create_window(
-      dir, window::plan_table({{"a", {kAddressA}}, {"b", {kAddressB}}, {"c", {kAddressC}}},
-                              std::nullopt));
+  spec = dir = base + "/w";
+  const wire::PartitionTable table = window::plan_table(
+      {{"a", {kAddressA}}, {"b", {kAddressB}}, {"c", {kAddressC}}}, std::nullopt);
+  if (kind == Kind::kDirectory) {
+    window::create_window(dir, table);
+    return;
+  }
+  window::DevicePlan plan;
+  plan.table = table;
+  plan.granule = layout::kGranuleMin;
+  const std::uint64_t section =
+      table.section_bytes + areas * layout::round_up_to(layout::kAreaBytes, plan.granule);
+  spec = base + "/w.img";
+  { std::ofstream(spec).flush(); }
+  std::filesystem::resize_file(spec, layout::kDeviceHeadBytes + table.count * section);
+  window::create_device_window(spec, plan, false);
+  ::setenv("SHUNT_RUNTIME_DIR", base.c_str(), 1);
+  dir = window::runtime_directory(spec);
 }
 
-void WindowFixture::TearDown() { std::filesystem::remove_all(base); }
+void WindowFixture::TearDown() {
+  ::unsetenv("SHUNT_RUNTIME_DIR");
+  std::filesystem::remove_all(base);
+}
 
 window::PartitionStatus WindowFixture::status(std::uint32_t number) const {
-  return window::read_status(dir).partitions.at(number - 1);
+  return window::read_status(spec).partitions.at(number - 1);
 }
 
 const window::PeerStatus& WindowFixture::peer_status(const window::PartitionStatus& of,
@@ -273,8 +403,9 @@ bool WindowFixture::exists(const std::string& file) const {
   return std::filesystem::exists(dir + "/" + file);
 }
 
-std::string mode_name(const ::testing::TestParamInfo<layout::NotifyMode>& info) {
-  return info.param == layout::NotifyMode::kPoll ? "poll" : "interrupt";
+std::string setting_name(const ::testing::TestParamInfo<Setting>& info) {
+  const std::string notify = info.param.notify == layout::NotifyMode::kPoll ? "poll" : "interrupt";
+  return (info.param.kind == Kind::kDevice ? "device_" : "directory_") + notify;
 }
 
 }  // namespace shunt::driver

@@ -12,6 +12,7 @@
 
 #include "driver/options.h"
 #include "driver/pass_fds.h"
+#include "layout/area.h"
 #include "window/status.h"
 #include "window/unique_fd.h"
 #include "wire/message.h"
@@ -31,7 +32,8 @@ bool eventually(const std::function<bool()>& condition);
 class DriverProcess {
  public:
   // Returns when the driver says that it is ready; pid() < 0 if it does not.
-  DriverProcess(const std::string& window, const std::string& partition, layout::NotifyMode notify);
+  DriverProcess(const std::string& window, const std::string& partition, layout::NotifyMode notify,
+                const std::vector<std::string>& more = {});
   ~DriverProcess();
   pid_t pid() const { return pid_; }
   void signal(int number) const;
@@ -53,13 +55,42 @@ Outcome run_shuntd(const std::vector<std::string>& arguments);
 window::UniqueFd tcp_socket(const char* address);
 std::uint16_t port_of(int socket);
 
-// A program of partition a.
+// A mapped area, or nothing.
+class FakeArea {
+ public:
+  FakeArea() = default;
+  FakeArea(int fd, const wire::Location& where);
+  FakeArea(FakeArea&& other) noexcept;
+  FakeArea& operator=(FakeArea&& other) noexcept;
+  ~FakeArea();
+  layout::Area* get() const { return area_; }
+  layout::Area* operator->() const { return area_; }
+
+ private:
+  layout::Area* area_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+// What became of a bell by now, as the program at this end sees it.
+struct BellNews {
+  std::optional<wire::Message> message;  // what is first on it, if that is no ring
+  FakeArea area;                         // of the message
+  int rings = 0;
+  bool ended = false;
+};
+// Reads what comes until `enough` says so, at most the usual patience.
+BellNews read_bell(int bell, const std::function<bool(const BellNews&)>& enough);
+void ring_bell(int bell);
+
+// A program of partition a. `dir`: where the driver's socket is. On a device its area is the driver's choice and comes
+// with the verdict.
 class FakeProgram {
  public:
-  FakeProgram(const std::string& window, const std::string& partition = "a");
+  FakeProgram(const std::string& dir, const std::string& partition = "a");
 
   window::UniqueFd socket;    // to the driver
-  window::UniqueFd area;      // a memfd
+  window::UniqueFd area;      // a memfd; none on a device
+  FakeArea own;               // on a device, once the request is queued
   window::UniqueFd reserved;  // bound to 127.0.1.1
   window::UniqueFd bell;      // our end
   window::UniqueFd far_bell;  // the end that is sent
@@ -70,6 +101,9 @@ class FakeProgram {
   std::optional<wire::Message> verdict();
   // send + verdict; ~0 when there is none.
   std::uint32_t ask(const wire::Endpoint& destination);
+
+ private:
+  bool on_device_ = false;
 };
 inline constexpr std::uint32_t kQueued = 0;
 
@@ -81,6 +115,10 @@ class FakeListener {
     window::UniqueFd rendezvous;
     wire::Message connect;
     std::vector<window::UniqueFd> fds;
+    int bell() const { return fds.at(1).get(); }
+    // On a device: the areas of this program and of the other one.
+    FakeArea own() const;
+    FakeArea peer() const;
   };
   Arrived accept();
 
@@ -90,28 +128,42 @@ class FakeListener {
 };
 window::UniqueFd listen_at_rendezvous(const wire::Endpoint& address, int backlog);
 
+// Whether the two are each other's ends: accepts, and has either end hear the other.
+void expect_joined(FakeProgram& program, FakeListener::Arrived& arrived);
+void accept_on_bell(const FakeListener::Arrived& arrived);
+
 void send_message(int socket, const wire::Message& message);
 std::string read_bytes(int socket, std::size_t size);
 
+enum class Kind { kDirectory, kDevice };
+
 class WindowFixture : public ::testing::Test {
  protected:
-  void SetUp() override;
+  void SetUp() override { make_window(Kind::kDirectory); }
   void TearDown() override;
+  void make_window(Kind kind, std::uint32_t areas = 64);
   window::PartitionStatus status(std::uint32_t number) const;
   const window::PeerStatus& peer_status(const window::PartitionStatus& of,
                                         const std::string& name) const;
   bool exists(const std::string& file) const;
 
   std::string base;
-  std::string dir;
+  std::string spec;  // what a driver is started with
+  std::string dir;   // where its sockets are
 };
 
-class EachMode : public WindowFixture, public ::testing::WithParamInterface<layout::NotifyMode> {
+struct Setting {
+  Kind kind;
+  layout::NotifyMode notify;
+};
+class EachSetting : public WindowFixture, public ::testing::WithParamInterface<Setting> {
  protected:
+  void SetUp() override { make_window(GetParam().kind, 300); }
+  bool on_device() const { return GetParam().kind == Kind::kDevice; }
   std::unique_ptr<DriverProcess> start(const std::string& partition) {
-    return std::make_unique<DriverProcess>(dir, partition, GetParam());
+    return std::make_unique<DriverProcess>(spec, partition, GetParam().notify);
   }
 };
-std::string mode_name(const ::testing::TestParamInfo<layout::NotifyMode>& info);
+std::string setting_name(const ::testing::TestParamInfo<Setting>& info);
 
 }  // namespace shunt::driver

@@ -1,0 +1,366 @@
+#include "driver/bell_relay.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "driver/pass_fds.h"
+
+namespace shunt::driver {
+namespace {
+
+constexpr int kMessagesAtOnce = 64;  // of notices into one lane, before the others have their turn
+
+// Ids have 58 bits (wire::kNoticeId), numbers of partitions 6.
+std::uint64_t packed(const BellRelay::LinkId& name) {
+  return (std::uint64_t{name.peer - 1} << 58) | (name.id & wire::kNoticeId);
+}
+
+int side_index(BellRelay::Side side) { return side == BellRelay::Side::kConnecting ? 0 : 1; }
+
+bool closed_by_all(int bell) {
+  pollfd p{bell, 0, 0};
+  return ::poll(&p, 1, 0) == 1 && (p.revents & POLLHUP) != 0;
+}
+
+}  // namespace
+
+BellRelay::BellRelay(Core& core, window::Arena& arena, window::Arena::Mapped mapped,
+                     std::function<void(const LinkId&)> withdrawn)
+    : core_(core),
+      arena_(arena),
+      mapped_(std::move(mapped)),
+      withdrawn_(std::move(withdrawn)),
+      pending_(core.peers().size()) {}
+
+BellRelay::~BellRelay() {
+  for (auto& [key, link] : links_) core_.poller.remove(link.watch);
+}
+
+BellRelay::Key BellRelay::key_of(const LinkId& name) const {
+  const auto& names = names_[side_index(name.side)];
+  const auto found = names.find(packed(name));
+  return found != names.end() ? found->second : 0;
+}
+
+BellRelay::Link* BellRelay::find(const LinkId& name) {
+  const auto found = links_.find(key_of(name));
+  return found != links_.end() ? &found->second : nullptr;
+}
+
+void BellRelay::open(const LinkId& name, window::UniqueFd bell, const window::AreaGrant& own,
+                     std::uint64_t peer_window_offset) {
+  const Key key = next_key_++;
+  Link& link = links_[key];
+  link.key = key;
+  link.name = name;
+  link.bell = std::move(bell);
+  link.own = own;
+  link.peer_offset = peer_window_offset;
+  names_[side_index(name.side)][packed(name)] = key;
+  // EPOLLHUP comes unasked.
+  link.watch = core_.poller.add(link.bell.get(), EPOLLIN,
+                                [this, key](std::uint32_t events) { on_bell(key, events); });
+  count(counters().links);
+}
+
+bool BellRelay::awaits_connected(const LinkId& name) const {
+  const auto found = links_.find(key_of(name));
+  if (found == links_.end()) return false;
+  const Link& link = found->second;
+  return !link.carrying && !link.closed_here && !link.closed_there;
+}
+
+void BellRelay::connected(const LinkId& name, std::uint64_t peer_window_offset,
+                          const wire::Message& for_program, int area) {
+  Link* link = find(name);
+  if (link == nullptr) return;
+  link->peer_offset = peer_window_offset;
+  const int error = send_with_fds(link->bell.get(), wire::encode(for_program), std::span(&area, 1));
+  if (error == EPIPE || error == ECONNRESET) return;  // it hangs up: on_bell() hears of it
+  if (error != 0) {
+    abort_link(*link);
+    return;
+  }
+  link->carrying = true;
+  tell(*link, wire::kNoticeRing);
+  if (std::exchange(link->ring_due, false)) ring_program(*link);
+}
+
+void BellRelay::on_bell(Key key, std::uint32_t events) {
+  const auto found = links_.find(key);
+  if (found == links_.end()) return;
+  Link& link = found->second;
+  std::array<std::uint8_t, kBytesAtOnce> bytes;
+  const ssize_t n = ::recv(link.bell.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+  if (n > 0) {
+    // A hang-up is seen again behind the last of the bytes.
+    if (!link.deaf) on_bytes(link, std::span(bytes).first(static_cast<std::size_t>(n)));
+  } else if (n < 0 && (errno == EAGAIN || errno == EINTR) && (events & EPOLLHUP) == 0) {
+    return;
+  } else if ((events & EPOLLHUP) != 0 || closed_by_all(link.bell.get())) {
+    close_here(link);
+    look_whether_mapped(link);
+  } else if (!link.deaf) {
+    spoil(link);  // half shut: no bell does that
+  }
+  forget_if_over(key);
+}
+
+void BellRelay::on_bytes(Link& link, std::span<const std::uint8_t> bytes) {
+  if (link.name.side == Side::kListening && !link.carrying) {
+    const std::size_t part = std::min(bytes.size(), link.first.size() - link.first_bytes);
+    std::memcpy(link.first.data() + link.first_bytes, bytes.data(), part);
+    link.first_bytes += part;
+    bytes = bytes.subspan(part);
+    if (link.first_bytes == link.first.size()) on_first(link);
+    if (link.deaf) return;
+  }
+  if (bytes.empty()) return;
+  if (std::any_of(bytes.begin(), bytes.end(), [](std::uint8_t b) { return b != wire::kRing; })) {
+    spoil(link);
+    return;
+  }
+  count(counters().rings_relayed, bytes.size());
+  tell(link, wire::kNoticeRing);
+}
+
+// What our program says of its area is not needed: it is the one that it was given.
+void BellRelay::on_first(Link& link) {
+  const auto message = wire::decode(link.first.data(), link.first.size());
+  if (!message.ok() || message.value().type != wire::MessageType::kConnected) {
+    spoil(link);
+    return;
+  }
+  Peer& peer = *core_.peer(link.name.peer);
+  wire::Message connected;
+  connected.type = wire::MessageType::kConnected;
+  connected.id = link.name.id;
+  connected.partition = core_.self.number;
+  connected.generation = link.own.generation;
+  connected.area = {wire::kObjectSection, link.own.section_offset,
+                    core_.backing.geometry.area_stride};
+  link.carrying = true;
+  if (!link.mute && !core_.post(peer, connected)) abort_link(link);
+}
+
+void BellRelay::ring_program(Link& link) {
+  if (link.closed_here) return;
+  if (link.name.side == Side::kConnecting && !link.carrying) {
+    link.ring_due = true;
+    return;
+  }
+  // A full bell rings already, and one that hangs up is noticed by its watch.
+  const std::uint8_t ring = wire::kRing;
+  if (::send(link.bell.get(), &ring, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1) {
+    count(counters().rings_delivered);
+  }
+}
+
+void BellRelay::on_notices(Peer& from, const wire::Message& message) {
+  for (std::uint32_t i = 0; i < message.notice_count; ++i) on_notice(from, message.notices[i]);
+}
+
+void BellRelay::on_notice(Peer& from, std::uint64_t notice) {
+  const Side side = (notice & wire::kNoticeYours) != 0 ? Side::kConnecting : Side::kListening;
+  Link* link = find({from.number(), notice & wire::kNoticeId, side});
+  const bool closes = (notice & wire::kNoticeClosed) != 0;
+  const bool lets_go = (notice & wire::kNoticeLetGo) != 0;
+  // Nothing follows the end but that nothing is mapped any more, and each of it comes once.
+  if (link == nullptr || link->mute || (link->closed_there && notice & wire::kNoticeRing) ||
+      (closes && link->closed_there) ||
+      (lets_go && (link->let_go_there || !(closes || link->closed_there)))) {
+    count(core_.counters().messages_bad);
+    return;
+  }
+  if ((notice & wire::kNoticeRing) != 0) ring_program(*link);
+  if (closes) {
+    const bool reset = (notice & wire::kNoticeReset) != 0;
+    if (reset && unaccepted(*link)) recall(*link);
+    // Whom nobody ever answered was not connected.
+    const bool answered = side == Side::kListening || link->carrying;
+    end_there(*link, reset || !answered ? layout::kFateReset : layout::kFatePeerClosed);
+  }
+  if (lets_go) let_go_there(*link);
+  forget_if_over(link->key);
+}
+
+void BellRelay::close_here(Link& link, std::uint64_t bits) {
+  if (link.closed_here) return;
+  link.closed_here = true;
+  core_.poller.remove(std::exchange(link.watch, 0));
+  link.bell.reset();
+  arena_.end(link.own.index);
+  if (!std::exchange(link.told_closed, true)) tell(link, wire::kNoticeClosed | bits);
+}
+
+void BellRelay::look_whether_mapped(Link& link) {
+  if (link.peer_offset != 0 && mapped_(link.peer_offset)) {
+    sweeping_.push_back(link.key);
+    return;
+  }
+  link.let_go_here = true;
+  tell(link, wire::kNoticeLetGo);
+}
+
+void BellRelay::end_there(Link& link, std::uint32_t fate) {
+  link.closed_there = true;
+  if (link.closed_here) return;
+  // Released before the shutdown: who sees the end of the bell sees why.
+  arena_.area(link.own.index)->fate_line.fate.store(fate, std::memory_order_release);
+  ::shutdown(link.bell.get(), SHUT_WR);
+}
+
+void BellRelay::let_go_there(Link& link) {
+  if (!std::exchange(link.let_go_there, true)) arena_.peer_let_go(link.own.index);
+}
+
+// The listener is not to accept it any more: its rendezvous is closed, and its bell.
+void BellRelay::recall(Link& link) {
+  withdrawn_(link.name);
+  close_here(link);
+  look_whether_mapped(link);
+}
+
+void BellRelay::withdraw(const LinkId& name, bool ask) {
+  Link* link = find(name);
+  if (link == nullptr) return;
+  if (!ask) {
+    link->closed_there = true;
+    let_go_there(*link);
+    link->mute = true;
+  }
+  close_here(*link, wire::kNoticeReset);
+  if (!std::exchange(link->let_go_here, true)) tell(*link, wire::kNoticeLetGo);
+  forget_if_over(link->key);
+}
+
+void BellRelay::refused(const LinkId& name) {
+  Link* link = find(name);
+  if (link == nullptr || link->carrying) return;
+  link->mute = true;
+  if (!link->closed_there) end_there(*link, layout::kFateReset);
+  let_go_there(*link);
+  forget_if_over(link->key);
+}
+
+void BellRelay::abort(const LinkId& name) {
+  Link* link = find(name);
+  if (link == nullptr) return;
+  abort_link(*link);
+  forget_if_over(link->key);
+}
+
+void BellRelay::spoil(Link& link) {
+  count(counters().bells_bad);
+  abort_link(link);
+}
+
+// The link stays until our program has closed its bell; nothing that it says counts any more.
+void BellRelay::abort_link(Link& link) {
+  reset_here(link);
+  if (!std::exchange(link.told_closed, true)) {
+    tell(link, wire::kNoticeClosed | wire::kNoticeReset);
+  }
+}
+
+void BellRelay::reset_here(Link& link) {
+  if (!std::exchange(link.deaf, true)) count(counters().links_reset);
+  if (link.closed_here) return;
+  arena_.area(link.own.index)->fate_line.fate.store(layout::kFateReset, std::memory_order_release);
+  ::shutdown(link.bell.get(), SHUT_WR);
+  core_.poller.modify(link.watch, 0);  // the hang-up comes all the same
+}
+
+void BellRelay::reset_all(const Peer& peer) {
+  std::vector<Key> keys;
+  for (const auto& [key, link] : links_) {
+    if (link.name.peer == peer.number() && !link.mute) keys.push_back(key);
+  }
+  for (const Key key : keys) {
+    Link& link = links_.at(key);
+    link.mute = true;
+    link.tell = 0;
+    forget_name(link.name);
+    if (unaccepted(link)) {
+      withdrawn_(link.name);
+      close_here(link);
+    }
+    reset_here(link);
+    link.closed_there = true;
+    let_go_there(link);
+    link.let_go_here = true;  // there is nobody to tell
+    forget_if_over(key);
+  }
+  for (const Key key : std::exchange(pending_[peer.number() - 1], {})) {
+    const auto found = links_.find(key);
+    if (found != links_.end()) found->second.queued = false;
+  }
+}
+
+void BellRelay::tell(Link& link, std::uint64_t bits) {
+  if (link.mute) return;
+  link.tell |= bits;
+  if (std::exchange(link.queued, true)) return;
+  pending_[link.name.peer - 1].push_back(link.key);
+}
+
+void BellRelay::flush() {
+  for (const auto& peer : core_.peers()) {
+    if (peer && !pending_[peer->number() - 1].empty()) flush_to(*peer);
+  }
+}
+
+void BellRelay::flush_to(Peer& peer) {
+  std::deque<Key>& pending = pending_[peer.number() - 1];
+  for (int i = 0; i < kMessagesAtOnce && !pending.empty() && core_.lane_has_room(peer); ++i) {
+    wire::Message message;
+    message.type = wire::MessageType::kNotice;
+    message.partition = core_.self.number;
+    while (!pending.empty() && message.notice_count < wire::kNoticesMax) {
+      const Key key = pending.front();
+      pending.pop_front();
+      const auto found = links_.find(key);
+      if (found == links_.end()) continue;
+      Link& link = found->second;
+      link.queued = false;
+      const std::uint64_t yours = link.name.side == Side::kListening ? wire::kNoticeYours : 0;
+      const std::uint64_t bits = std::exchange(link.tell, 0);
+      if (bits != 0) message.notices[message.notice_count++] = bits | yours | link.name.id;
+      forget_if_over(key);
+    }
+    if (message.notice_count == 0) return;
+    count(counters().notices_sent, message.notice_count);
+    core_.post(peer, message);
+  }
+}
+
+void BellRelay::sweep() {
+  for (const Key key : std::exchange(sweeping_, {})) {
+    const auto found = links_.find(key);
+    if (found == links_.end() || found->second.let_go_here) continue;
+    look_whether_mapped(found->second);
+    forget_if_over(key);
+  }
+}
+
+void BellRelay::forget_name(const LinkId& name) {
+  names_[side_index(name.side)].erase(packed(name));
+}
+
+void BellRelay::forget_if_over(Key key) {
+  const auto found = links_.find(key);
+  if (found == links_.end()) return;
+  const Link& link = found->second;
+  if (!link.closed_here || !link.closed_there || !link.let_go_there) return;
+  if (!link.mute && (!link.let_go_here || link.tell != 0)) return;
+  // A name that a peer's new session uses again is another link's by now.
+  if (key_of(link.name) == key) forget_name(link.name);
+  links_.erase(found);
+}
+
+}  // namespace shunt::driver
