@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -92,6 +93,9 @@ DriverProcess::DriverProcess(const std::string& window, const std::string& parti
   std::vector<std::string> arguments{"--window",   window, "--partition", partition,
                                      "--notify",   mode,   "--log-level", "error",
                                      "--ready-fd", "9"};
+  if (std::find(more.begin(), more.end(), "--dead-after") == more.end()) {
+    arguments.insert(arguments.end(), {"--dead-after", "15000"});  // the machine may be busy
+  }
   arguments.insert(arguments.end(), more.begin(), more.end());
   const pid_t pid = spawn(arguments, ready.write_end.get(), 9);
   ready.write_end.reset();
@@ -358,7 +362,7 @@ std::string read_bytes(int socket, std::size_t size) {
   return out;
 }
 
-void WindowFixture::make_window(Kind kind, std::uint32_t areas) {
+void WindowFixture::make_window(Kind kind, std::uint32_t areas, std::uint64_t section_bytes) {
   char pattern[] = "/tmp/shunt-driver-XXXXXX";
   ASSERT_NE(nullptr, ::mkdtemp(pattern));
   base = pattern;
@@ -371,9 +375,10 @@ void WindowFixture::make_window(Kind kind, std::uint32_t areas) {
   }
   window::DevicePlan plan;
   plan.table = table;
+  plan.table.section_bytes = section_bytes;
   plan.granule = layout::kGranuleMin;
   const std::uint64_t section =
-      table.section_bytes + areas * layout::round_up_to(layout::kAreaBytes, plan.granule);
+      section_bytes + areas * layout::round_up_to(layout::kAreaBytes, plan.granule);
   spec = base + "/w.img";
   { std::ofstream(spec).flush(); }
   std::filesystem::resize_file(spec, layout::kDeviceHeadBytes + table.count * section);

@@ -14,6 +14,7 @@
 #include "driver/pass_fds.h"
 #include "layout/area.h"
 #include "window/status.h"
+#include "window/table_file.h"
 #include "window/unique_fd.h"
 #include "wire/message.h"
 #include "wire/reason.h"
@@ -141,7 +142,9 @@ class WindowFixture : public ::testing::Test {
  protected:
   void SetUp() override { make_window(Kind::kDirectory); }
   void TearDown() override;
-  void make_window(Kind kind, std::uint32_t areas = 64);
+  // `areas`, `section_bytes`: on a device.
+  void make_window(Kind kind, std::uint32_t areas = 64,
+                   std::uint64_t section_bytes = window::kSectionBytesDefault);
   window::PartitionStatus status(std::uint32_t number) const;
   const window::PeerStatus& peer_status(const window::PartitionStatus& of,
                                         const std::string& name) const;
