@@ -1,6 +1,5 @@
 #include "driver/driver.h"
 
-#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
@@ -15,7 +14,6 @@
 #include "driver/descriptor_carrier.h"
 #include "driver/range_carrier.h"
 #include "driver/window_sockets.h"
-#include "window/error.h"
 #include "window/runtime_directory.h"
 
 namespace shunt::driver {
@@ -54,16 +52,6 @@ Driver::Driver(const Options& options)
   start_ticking();
   core_.open();
   if (core_.on_device()) announce();
-}
-
-// The others look at our heart when they tick; a ring has them look now.
-void Driver::announce() {
-  core_.beat();
-  for (const auto& peer : core_.peers()) {
-    if (!peer) continue;
-    peer->doorbell->tick();
-    if (peer->doorbell->present()) peer->doorbell->ring();
-  }
 }
 
 Driver::~Driver() {
@@ -108,53 +96,6 @@ void Driver::on_tick() {
   carrier_->check(now);
 }
 
-void Driver::watch_window(Clock::time_point now) {
-  if (!core_.still_ours()) {
-    throw window::WindowError(fmt::format("partition '{}' of window {} has another driver by now",
-                                          core_.options.partition, core_.options.window));
-  }
-  if (!core_.backing.still_the_same()) {
-    throw window::WindowError(
-        fmt::format("window {} was destroyed or made again", core_.options.window));
-  }
-  std::uint32_t doorbells = 0;
-  for (const auto& peer : core_.peers()) {
-    if (!peer) continue;
-    peer->doorbell->tick();
-    if (peer->doorbell->present()) ++doorbells;
-    look_at(*peer, peer->liveness()->look(now));  // before our beat: Liveness
-  }
-  core_.section().header.life.doorbells.store(doorbells, std::memory_order_relaxed);
-}
-
-// A new session is acknowledged after everything of the former one is over here, and nothing of it is read
-// before.
-void Driver::look_at(Peer& peer, Liveness::Change change) {
-  switch (change) {
-    case Liveness::Change::kNone:
-      break;
-    case Liveness::Change::kCame:
-      spdlog::info("partition '{}' is there", peer.name());
-      break;
-    case Liveness::Change::kDied:
-      spdlog::warn("partition '{}' is gone", peer.name());
-      count(core_.section().header.arena.peers_declared_dead);
-      core_.new_session(peer);
-      peer.read_anew();
-      carrier_->on_peer_gone(peer);
-      break;
-    case Liveness::Change::kRestarted:
-      spdlog::warn("partition '{}' has forgotten its connections: it started again, or missed us",
-                   peer.name());
-      peer.backlog.clear();
-      carrier_->on_peer_gone(peer);
-      break;
-  }
-  if (!peer.reader().follow_session()) return;
-  // Another one again, meanwhile? Then it was acknowledged too early, but nothing of it was read.
-  look_at(peer, peer.liveness()->look_at_session());
-}
-
 void Driver::run() {
   while (!stopping_) {
     bool had_work = false;
@@ -166,13 +107,6 @@ void Driver::run() {
     }
     wait(had_work, limit);
   }
-}
-
-bool Driver::everybody_can_ring() const {
-  for (const auto& peer : core_.peers()) {
-    if (peer && core_.on_device() && peer->speaks() && !peer->doorbell->present()) return false;
-  }
-  return true;
 }
 
 void Driver::wait(bool had_work, std::chrono::microseconds limit) {
@@ -230,10 +164,6 @@ bool Driver::read_lane(Peer& peer) {
     }
   }
   return true;
-}
-
-bool Driver::is_for_us(const Peer& from, const wire::Message& message) const {
-  return !core_.on_device() || message.session == core_.session(from);
 }
 
 void Driver::dispatch(Peer& from, const wire::MessageBytes& bytes) {

@@ -1,0 +1,78 @@
+// The driver of a window on a device: is the place still ours, and who else is there?
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "driver/driver.h"
+#include "window/error.h"
+
+namespace shunt::driver {
+
+// The others look at our heart when they tick; a ring has them look now.
+void Driver::announce() {
+  core_.beat();
+  for (const auto& peer : core_.peers()) {
+    if (!peer) continue;
+    peer->doorbell->tick();
+    if (peer->doorbell->present()) peer->doorbell->ring();
+  }
+}
+
+void Driver::watch_window(Clock::time_point now) {
+  if (!core_.still_ours()) {
+    throw window::WindowError(fmt::format("partition '{}' of window {} has another driver by now",
+                                          core_.options.partition, core_.options.window));
+  }
+  if (!core_.backing.still_the_same()) {
+    throw window::WindowError(
+        fmt::format("window {} was destroyed or made again", core_.options.window));
+  }
+  std::uint32_t doorbells = 0;
+  for (const auto& peer : core_.peers()) {
+    if (!peer) continue;
+    peer->doorbell->tick();
+    if (peer->doorbell->present()) ++doorbells;
+    look_at(*peer, peer->liveness()->look(now));  // before our beat: Liveness
+  }
+  core_.section().header.life.doorbells.store(doorbells, std::memory_order_relaxed);
+}
+
+// A new session is acknowledged after everything of the former one is over here, and nothing of it is read
+// before.
+void Driver::look_at(Peer& peer, Liveness::Change change) {
+  switch (change) {
+    case Liveness::Change::kNone:
+      break;
+    case Liveness::Change::kCame:
+      spdlog::info("partition '{}' is there", peer.name());
+      break;
+    case Liveness::Change::kDied:
+      spdlog::warn("partition '{}' is gone", peer.name());
+      count(core_.section().header.arena.peers_declared_dead);
+      core_.new_session(peer);
+      carrier_->on_peer_gone(peer);
+      peer.read_anew();
+      break;
+    case Liveness::Change::kRestarted:
+      spdlog::warn("partition '{}' has forgotten its connections: it started again, or missed us",
+                   peer.name());
+      peer.backlog.clear();
+      carrier_->on_peer_gone(peer);
+      break;
+  }
+  if (!peer.reader().follow_session()) return;
+  // Another one again, meanwhile? Then it was acknowledged too early, but nothing of it was read.
+  look_at(peer, peer.liveness()->look_at_session());
+}
+
+bool Driver::everybody_can_ring() const {
+  for (const auto& peer : core_.peers()) {
+    if (peer && core_.on_device() && peer->speaks() && !peer->doorbell->present()) return false;
+  }
+  return true;
+}
+
+bool Driver::is_for_us(const Peer& from, const wire::Message& message) const {
+  return !core_.on_device() || message.session == core_.session(from);
+}
+
+}  // namespace shunt::driver
