@@ -321,7 +321,10 @@ long downgrade(int fd, Socket* s) {
       const bool gone = c->peer.load(kRelaxed) == nullptr || c->gone_noticed.load(kRelaxed) ||
                         c->state.dead || c->poisoned.load(kRelaxed);
       begun = c->bell_shut ? Begun::kNoWay : gone ? Begun::kPeerGone : begin(fd, s);
-      if (begun == Begun::kPeerFirst) c->follow_due.store(true, std::memory_order_release);
+      if (begun == Begun::kPeerFirst) {
+        c->follow_due.store(true, std::memory_order_release);
+        c->trouble.store(true, std::memory_order_release);
+      }
     }
     if (begun == Begun::kNoWay) return -EAGAIN;
     if (begun == Begun::kPeerGone) return move_to_pair(fd, s);

@@ -65,6 +65,10 @@ inline bool follow_due(const Connection* c) {
 inline bool downgraded(const Connection* c) {
   return c->downgrade.load(std::memory_order_acquire) != Downgrade::kNone;
 }
+// Either of the two; the hot path's only look. (Both come with `trouble`, which it reads anyway.)
+inline bool leaves_rings(const Connection* c) {
+  return c->trouble.load(std::memory_order_acquire) && (follow_due(c) || downgraded(c));
+}
 // Data calls on a connection that is downgraded but has a rest; with no lock held. kNotOurs: it is Kind::kPlain
 // now, look the descriptor up again.
 // `done`: bytes of `parts` that the rings took before; they are part of the result.

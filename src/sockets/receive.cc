@@ -154,13 +154,15 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
   long result = 0;
   for (;;) {
     std::uint64_t seen = 0;
-    if (!follow_downgrade(fd, s)) {
-      result = -EINTR;
-      break;
-    }
-    if (downgraded(c)) {
-      if (total == 0) result = receive_with_rest(fd, s, parts, count, flags);
-      break;
+    if (leaves_rings(c)) {
+      if (!follow_downgrade(fd, s)) {
+        result = -EINTR;
+        break;
+      }
+      if (downgraded(c)) {
+        if (total == 0) result = receive_with_rest(fd, s, parts, count, flags);
+        break;
+      }
     }
     {
       Hold rx(c->rx);
@@ -169,7 +171,7 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
         break;
       }
       if (c->rx.recovered()) reset_broken(c);
-      if (follow_due(c) || downgraded(c)) continue;
+      if (leaves_rings(c)) continue;
       if (!still_under(fd, s, c)) {
         // Closed by another thread. As in the kernel, a receive that slept through it still takes
         // what has come; the number may be another file by now, so nothing is rung.

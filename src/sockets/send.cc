@@ -200,21 +200,23 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
   VainWakes vain;
   long result = 0;
   for (;;) {
-    if (!follow_downgrade(fd, s)) {
-      result = -EAGAIN;
-      break;
-    }
-    if (downgraded(c)) {
-      if (done > 0 && (dont_wait || c->nonblocking.load(kRelaxed))) break;
-      result = send_with_rest(fd, s, parts, count, done, flags);
-      if (result > 0) done = static_cast<std::size_t>(result);
-      break;
+    if (leaves_rings(c)) {
+      if (!follow_downgrade(fd, s)) {
+        result = -EAGAIN;
+        break;
+      }
+      if (downgraded(c)) {
+        if (done > 0 && (dont_wait || c->nonblocking.load(kRelaxed))) break;
+        result = send_with_rest(fd, s, parts, count, done, flags);
+        if (result > 0) done = static_cast<std::size_t>(result);
+        break;
+      }
     }
     {
       Hold tx(c->tx);
       if (!tx.owns()) return defer(c, parts, count);
       if (c->tx.recovered()) reset_broken(c);
-      if (follow_due(c) || downgraded(c)) continue;
+      if (leaves_rings(c)) continue;
       if (!still_under(fd, s, c)) {
         result = done > 0 || pinned ? -EBADF : kNotOurs;
         break;
@@ -224,7 +226,7 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
       c->write_end().take_echo();
       if (c->write_end().in_flight() > 0) glance(fd, s);
       result = may_send(c, size - done);
-      if (follow_due(c)) continue;
+      if (leaves_rings(c)) continue;
       if (result <= -10'000) {
         done = size;  // discarded, as the write that TCP answers with RST
         break;
