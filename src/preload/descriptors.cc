@@ -7,6 +7,7 @@
 
 #include "preload/call.h"
 #include "preload/libc.h"
+#include "sockets/cancel.h"
 #include "sockets/config.h"
 #include "sockets/spin.h"
 #include "sys/kernel.h"
@@ -59,6 +60,7 @@ int vdprintf_any(int fd, const char* format, va_list arguments) {
   if (length < 0) return -1;
   int done = 0;
   while (done < length) {
+    const sockets::Undo undo([text] { free(text); });
     const ssize_t n = ::write(fd, text + done, static_cast<size_t>(length - done));
     if (n < 0) break;
     done += static_cast<int>(n);

@@ -6,6 +6,7 @@
 
 #include "preload/call.h"
 #include "preload/libc.h"
+#include "sockets/cancel.h"
 #include "sockets/connect.h"
 #include "sockets/listener.h"
 #include "sys/kernel.h"
@@ -54,7 +55,11 @@ int connect_any(int fd, const sockaddr* address, socklen_t length) {
   // Pinned: a close() meanwhile in another thread must find what connect() has made of the socket.
   Socket* s = sockets::lookup_pinned(fd);
   if (s == nullptr) return libc().connect(fd, address, length);
-  const int result = connect_pinned(fd, s, address, length);
+  int result = 0;
+  {
+    const sockets::Undo undo([s] { sockets::unpin(s); });
+    result = connect_pinned(fd, s, address, length);
+  }
   sockets::unpin(s);
   return result;
 }
@@ -64,7 +69,11 @@ int accept_any(int fd, sockaddr* address, socklen_t* length, int flags, bool fou
     // Pinned: a close() in another thread does not take the listener away under a call that uses it.
     if (Socket* s = sockets::lookup_pinned(fd)) {
       const bool listener = s->kind.load(std::memory_order_acquire) == Kind::kListener;
-      const long r = listener ? sockets::accept_socket(fd, s, address, length, flags) : -EBADF;
+      long r = -EBADF;
+      if (listener) {
+        const sockets::Undo undo([s] { sockets::unpin(s); });
+        r = sockets::accept_socket(fd, s, address, length, flags);
+      }
       sockets::unpin(s);
       return finish(r);
     }

@@ -7,6 +7,7 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell.h"
+#include "sockets/cancel.h"
 #include "sockets/downgrade.h"
 #include "sockets/epoll.h"
 #include "sockets/status.h"
@@ -175,7 +176,15 @@ long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
     sleep = !writer_has_room(c) && !write_over(c) && !follow_due(c);
   }
   const std::uint64_t begin = ticks();
-  const long result = sleep ? sleep_on_bell(fd, deadline) : 0;
+  long result = 0;
+  if (sleep) {
+    const Undo undo([c] {
+      leave_sleep(c);
+      Hold tx(c->tx);
+      if (tx.owns()) disarm_write(c);
+    });
+    result = sleep_on_bell(fd, deadline);
+  }
   const std::uint64_t slept_us = (ticks() - begin) / ticks_per_us;
   leave_sleep(c);
   {
@@ -207,7 +216,10 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
       }
       if (downgraded(c)) {
         if (done > 0 && (dont_wait || c->nonblocking.load(kRelaxed))) break;
-        result = send_with_rest(fd, s, parts, count, done, flags);
+        const Undo undo([s, pinned] {
+        if (pinned) unpin(s);
+      });
+      result = send_with_rest(fd, s, parts, count, done, flags);
         if (result > 0) done = static_cast<std::size_t>(result);
         break;
       }
@@ -249,7 +261,10 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
     if (deadline < 0) {
       deadline = deadline_from(c->write_timeout_ns, sys::monotonic_ns());
     }
-    result = wait_writable(fd, s, deadline, vain);
+    {
+      const Undo undo([s] { unpin(s); });
+      result = wait_writable(fd, s, deadline, vain);
+    }
     if (result < 0) break;
   }
   rouse_missed();

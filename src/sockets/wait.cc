@@ -6,6 +6,7 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell.h"
+#include "sockets/cancel.h"
 #include "sockets/downgrade.h"
 #include "sockets/epoll.h"
 #include "sockets/listener.h"
@@ -143,8 +144,14 @@ class Poll {
     }
   }
 
+  // A cancellation point. Armed before; the caller disarms.
   long sleep(const timespec* timeout, const sigset_t* mask) {
     prepare(true);
+    const Undo undo([this] {
+      disarm();
+      this->~Poll();
+    });
+    const CancelPoint point;
     return sys::ppoll(kernel_, count_, timeout, mask);
   }
   // After sleep(): the kernel's own descriptors into revents.
@@ -267,6 +274,7 @@ long wait_poll(pollfd* fds, nfds_t count, std::int64_t timeout_ns, const sigset_
   {
     auto* sockets = static_cast<Socket**>(memory);
     auto* kernel = reinterpret_cast<pollfd*>(sockets + count);
+    const Undo undo([memory, bytes] { sys::munmap(memory, bytes); });
     Poll poll(fds, count, kernel, sockets);
     r = run(poll, timeout_ns, mask);
   }
