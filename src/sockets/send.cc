@@ -217,9 +217,9 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
       if (downgraded(c)) {
         if (done > 0 && (dont_wait || c->nonblocking.load(kRelaxed))) break;
         const Undo undo([s, pinned] {
-        if (pinned) unpin(s);
-      });
-      result = send_with_rest(fd, s, parts, count, done, flags);
+          if (pinned) unpin(s);
+        });
+        result = send_with_rest(fd, s, parts, count, done, flags);
         if (result > 0) done = static_cast<std::size_t>(result);
         break;
       }
