@@ -207,6 +207,14 @@ long sleep_once(EpollSet* set, int epfd, epoll_event* events, int max, std::int6
   return sort_events(set, kernel_events, static_cast<int>(r), events);
 }
 
+// Before a wait leaves while other threads sleep on the same set: what it found or was woken for is hot
+// now, and nobody would ring the others for more of it. What is due all the same, one of them reports.
+void hand_on(EpollSet* set) {
+  if (set->hot == nullptr || set->sleepers.load(std::memory_order_seq_cst) == 0) return;
+  Hold hold(set->lock);
+  if (hold.owns() && !arm_all(set)) signal(set);
+}
+
 }  // namespace
 
 bool epoll_has_hot_event(Socket* s) {
@@ -246,6 +254,8 @@ long wait_epoll(int epfd, epoll_event* events, int max, std::int64_t timeout_ns,
     }
     if (result > 0) break;
   }
+  hand_on(set);
+  rouse_missed();
   unpin(s);
   return result;
 }
