@@ -50,6 +50,7 @@ std::string reason_key(std::uint32_t reason) {
       "reuse-port",
       "bad-source",
       "version",
+      "passed-on",
   };
   return reason < std::size(kKeys) ? kKeys[reason] : fmt::format("reason-{}", reason);
 }

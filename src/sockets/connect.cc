@@ -219,7 +219,7 @@ bool establish(Attempt& a, wire::Reason* reason) {
     return false;
   }
   sys::close(parts.area_fd);
-  install(a.socket, c, a.partition != nullptr ? a.partition->name_bytes.data() : nullptr);
+  install(a.fd, a.socket, c, a.partition != nullptr ? a.partition->name_bytes.data() : nullptr);
   attach_registrations(a.socket);
   return true;
 }
@@ -237,7 +237,8 @@ long connect_socket(int fd, Socket* s, const sockaddr* address, socklen_t length
   const Result<wire::Endpoint> parsed = wire::from_sockaddr(address, length);
   Hold hold(s->lock);
   if (!hold.owns()) return -EALREADY;
-  if (s->kind.load(std::memory_order_acquire) == Kind::kConnection) {
+  const Kind kind = s->kind.load(std::memory_order_acquire);
+  if (kind == Kind::kConnection || kind == Kind::kPlain) {
     if (!s->connect_unreported) return -EISCONN;
     s->connect_unreported = false;
     return 0;

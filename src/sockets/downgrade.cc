@@ -9,6 +9,8 @@
 #include "sockets/bell.h"
 #include "sockets/downgrade_internal.h"
 #include "sockets/epoll.h"
+#include "sockets/establish.h"
+#include "sockets/plain.h"
 #include "sockets/status.h"
 #include "sockets/stream_internal.h"
 #include "sys/kernel.h"
@@ -51,13 +53,16 @@ void prepare_bell(int fd, const Socket* s) {
   }
   const auto set_timeout = [fd](int name, std::int64_t ns) {
     if (ns <= 0) return;
-    const timeval tv{ns / 1'000'000'000, ns % 1'000'000'000 / 1000};
+    // Less than there is in a timeval stands for Linux's "do not wait at all" (options.cc).
+    const timeval tv =
+        ns < 1000 ? timeval{-1, 0} : timeval{ns / 1'000'000'000, ns % 1'000'000'000 / 1000};
     sys::setsockopt(fd, SOL_SOCKET, name, &tv, sizeof tv);
   };
   set_timeout(SO_RCVTIMEO, c->read_timeout_ns);
   set_timeout(SO_SNDTIMEO, c->write_timeout_ns);
   const auto low_water = static_cast<std::int32_t>(c->read_low_water);
   if (low_water > 1) sys::setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof low_water);
+  write_label(fd, {c->local, c->remote, s->family});
 }
 
 // From here on the own area says nothing new. With all three locks held.
@@ -253,6 +258,7 @@ long move_to_pair(int fd, Socket* s) {
       if (c->state.dead && c->state.pending_error != 0) sys::send(pair[0], "", 1, MSG_DONTWAIT);
       if (c->state.write_shut) sys::raw(SYS_shutdown, pair[0], SHUT_WR);
       replace_descriptors(s, pair[0]);
+      note_bell(fd, s);
       c->rest_sent = c->writer.head;
       c->downgrade.store(Downgrade::kPlain, std::memory_order_release);
       c->trouble.store(true, std::memory_order_release);
