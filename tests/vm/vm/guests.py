@@ -15,6 +15,15 @@ HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BASE_MODULES = ["virtio_pci", "virtio_console", "virtio_net"]
 KERNEL_OPTIONS = "console=ttyS0 quiet loglevel=4 edd=off tsc=reliable panic=0 random.trust_cpu=on"
 
+_janitor = []
+
+
+def _start_janitor():
+    """Once in a process: it cleans up when this process is killed."""
+    if not _janitor:
+        run_id.start_janitor()
+        _janitor.append(True)
+
 
 def _default_build():
     return os.path.join(HERE, "..", "..", "build", "release")
@@ -33,6 +42,8 @@ class Guests:
     modules      more kernel modules to load
     net          "bridge", "mcast", None, or "auto": see network.py
     bells        a virtio-serial port between each two guests, and between each guest and the host
+
+    One such object at a time in a process. Thread safety: one thread, but for the guests' commands.
     """
 
     def __init__(self, count, backing="ivshmem", shared_file=None, size=64 * MIB, memory_mib=256,
@@ -58,8 +69,8 @@ class Guests:
         self.network = None
 
     def __enter__(self):
-        run_id.start_janitor()
         try:
+            _start_janitor()
             self._prepare()
             for guest in self._guests:
                 guest.launch()
@@ -130,8 +141,8 @@ class Guests:
         image = Image()
         image.add_busybox()
         image.add_file(os.path.join(HERE, "guest", "init"), "init")
-        image.add_file(settings.program("vm_agent"), "sbin/vm_agent")
-        image.add_file(settings.program("vm_probe"), "bin/vm_probe")
+        for program in ("vm_agent", "vm_doorbell", "vm_probe"):
+            image.add_file(settings.program(program), f"sbin/{program}")
         load = image.add_modules(self._kernel, self._modules)
         image.add_bytes("etc/modules.load", ("\n".join(load) + "\n").encode())
         hosts = ["127.0.0.1 localhost"] + [f"{network.address(i)} vm{i}" for i in range(self._count)]

@@ -8,6 +8,9 @@ import os
 import re
 import stat
 import subprocess
+import tempfile
+
+from harness import run_id
 
 from .failure import Unavailable
 
@@ -34,6 +37,14 @@ def libraries(path):
     if missing:
         raise Unavailable(f"{path}: libraries not found: {', '.join(missing)}")
     return re.findall(r"(?:=> |^\s*)(/\S+) \(0x", listed.stdout, re.MULTILINE)
+
+
+def _stripped(path):
+    """A program without its debug information: that is most of it, and guests are small."""
+    with tempfile.NamedTemporaryFile(dir=run_id.directory()) as f:
+        subprocess.run(["strip", "--strip-debug", "-o", f.name, path], timeout=60, check=True)
+        with open(f.name, "rb") as stripped:
+            return stripped.read()
 
 
 class Image:
@@ -68,6 +79,8 @@ class Image:
         """A host file, links followed; with a program or library come the libraries that it needs."""
         with open(source, "rb") as f:
             data = f.read()
+        if data[:4] == b"\x7fELF" and b".debug_info" in data:
+            data = _stripped(source)
         self.add_bytes(path or os.path.abspath(source), data, stat.S_IMODE(os.stat(source).st_mode))
         if data[:4] == b"\x7fELF":
             for library in libraries(source):
