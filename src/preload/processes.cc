@@ -17,7 +17,17 @@ extern "C" char** environ;
 namespace shunt::preload {
 namespace {
 
-void prepare() { sockets::downgrade_inherited(); }
+// `call` starts another program. Should it return, this one goes on with what was kept back from the other.
+template <typename Call>
+auto starting(Call call) {
+  sockets::KeptBack kept;
+  sockets::downgrade_inherited(&kept);
+  const auto result = call();
+  const int saved = errno;
+  sockets::release_kept(kept);
+  errno = saved;
+  return result;
+}
 
 }  // namespace
 }  // namespace shunt::preload
@@ -27,30 +37,24 @@ using namespace shunt::preload;  // NOLINT(google-build-using-namespace)
 
 SHUNT_EXPORT int execve(const char* path, char* const arguments[],
                         char* const environment[]) noexcept {
-  prepare();
-  return libc().execve(path, arguments, environment);
+  return starting([&] { return libc().execve(path, arguments, environment); });
 }
 SHUNT_EXPORT int execv(const char* path, char* const arguments[]) noexcept {
-  prepare();
-  return libc().execv(path, arguments);
+  return starting([&] { return libc().execv(path, arguments); });
 }
 SHUNT_EXPORT int execvp(const char* file, char* const arguments[]) noexcept {
-  prepare();
-  return libc().execvp(file, arguments);
+  return starting([&] { return libc().execvp(file, arguments); });
 }
 SHUNT_EXPORT int execvpe(const char* file, char* const arguments[],
                          char* const environment[]) noexcept {
-  prepare();
-  return libc().execvpe(file, arguments, environment);
+  return starting([&] { return libc().execvpe(file, arguments, environment); });
 }
 SHUNT_EXPORT int fexecve(int fd, char* const arguments[], char* const environment[]) noexcept {
-  prepare();
-  return libc().fexecve(fd, arguments, environment);
+  return starting([&] { return libc().fexecve(fd, arguments, environment); });
 }
 SHUNT_EXPORT int execveat(int directory, const char* path, char* const arguments[],
                           char* const environment[], int flags) noexcept {
-  prepare();
-  return libc().execveat(directory, path, arguments, environment, flags);
+  return starting([&] { return libc().execveat(directory, path, arguments, environment, flags); });
 }
 
 // The arguments of a variadic call as an array on the stack, as libc has it: no allocation. `call` uses
@@ -71,8 +75,7 @@ SHUNT_EXPORT int execveat(int directory, const char* path, char* const arguments
     va_start(list, first);                                                     \
     arguments[0] = const_cast<char*>(first);                                   \
     for (size_t i = 1; i < count; ++i) arguments[i] = va_arg(list, char*);     \
-    prepare();                                                                 \
-    const int r = call;                                                        \
+    const int r = starting([&] { return call; });                              \
     va_end(list);                                                              \
     return r;                                                                  \
   }
@@ -85,15 +88,15 @@ SHUNT_EXPORT int posix_spawn(pid_t* pid, const char* path,
                              const posix_spawn_file_actions_t* actions,
                              const posix_spawnattr_t* attributes, char* const arguments[],
                              char* const environment[]) {
-  prepare();
-  return libc().posix_spawn(pid, path, actions, attributes, arguments, environment);
+  return starting(
+      [&] { return libc().posix_spawn(pid, path, actions, attributes, arguments, environment); });
 }
 SHUNT_EXPORT int posix_spawnp(pid_t* pid, const char* file,
                               const posix_spawn_file_actions_t* actions,
                               const posix_spawnattr_t* attributes, char* const arguments[],
                               char* const environment[]) {
-  prepare();
-  return libc().posix_spawnp(pid, file, actions, attributes, arguments, environment);
+  return starting(
+      [&] { return libc().posix_spawnp(pid, file, actions, attributes, arguments, environment); });
 }
 SHUNT_EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t* actions, int from,
                                                   int to) noexcept {
@@ -103,10 +106,9 @@ SHUNT_EXPORT int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t* ac
 }
 
 SHUNT_EXPORT int system(const char* command) {
-  if (command != nullptr) prepare();
-  return libc().system(command);
+  if (command == nullptr) return libc().system(command);
+  return starting([&] { return libc().system(command); });
 }
 SHUNT_EXPORT FILE* popen(const char* command, const char* mode) {
-  prepare();
-  return libc().popen(command, mode);
+  return starting([&] { return libc().popen(command, mode); });
 }

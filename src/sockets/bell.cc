@@ -74,8 +74,9 @@ bool poison(Connection* c) {
 
 // Plain bytes follow the mark: keep what was read of them for follow_downgrade(). With c->bell held.
 bool find_mark(Connection* c, const std::uint8_t* bytes, std::size_t size) {
-  const auto* mark = static_cast<const std::uint8_t*>(std::memchr(bytes, wire::kPlainMark, size));
-  if (mark == nullptr) return false;
+  const std::uint8_t* mark = bytes;
+  while (mark != bytes + size && *mark == wire::kRing) ++mark;
+  if (mark == bytes + size || *mark != wire::kPlainMark) return false;
   const std::size_t kept = size - static_cast<std::size_t>(mark - bytes);
   std::memcpy(c->stash, mark, kept);
   c->stash_begin = 0;

@@ -37,13 +37,19 @@ struct Named : ShuntedPair {
   }
 };
 
+KeptBack hand_all_on() {
+  KeptBack kept;
+  downgrade_inherited(&kept);
+  return kept;
+}
+
 TEST(Inherit, OnlyWhatStaysOpenIsDowngraded) {
   Named stays;
   Named goes;
   close_on_exec(stays.a.fd, false);
   const iovec part{const_cast<char*>("before"), 6};
   ASSERT_EQ(6, send_stream(stays.b.fd, stays.b.socket, &part, 1, 0));
-  downgrade_inherited();
+  hand_all_on();
   EXPECT_EQ(Kind::kPlain, kind_of(stays.a));
   EXPECT_TRUE(labelled(stays.a.fd));
   EXPECT_FALSE(close_on_exec(stays.a.fd));
@@ -60,7 +66,7 @@ TEST(Inherit, OneDescriptorThatStaysOpenIsEnough) {
   Named p;
   const int copy = ::dup(p.a.fd);  // open; the first is close-on-exec
   enter_again(copy, p.a.socket);
-  downgrade_inherited();
+  hand_all_on();
   EXPECT_EQ(Kind::kPlain, kind_of(p.a));
   drop_reference(take_out(copy));
   ::close(copy);
@@ -72,10 +78,13 @@ TEST(Inherit, WhatCannotBeDowngradedIsNotInherited) {
   enter_again(copy, p.a.socket);
   close_on_exec(p.a.fd, false);
   const layout::Area* peer = p.a.connection()->peer.exchange(nullptr);  // not accepted yet
-  downgrade_inherited();
+  const KeptBack kept = hand_all_on();
   EXPECT_EQ(Kind::kConnection, kind_of(p.a));
   EXPECT_TRUE(close_on_exec(p.a.fd));
   EXPECT_TRUE(close_on_exec(copy));
+  release_kept(kept);  // the exec failed, or it was a spawn
+  EXPECT_FALSE(close_on_exec(p.a.fd));
+  EXPECT_FALSE(close_on_exec(copy));
   EXPECT_EQ(-EAGAIN, downgrade_for_passing(p.a.fd));
   p.a.connection()->peer.store(peer);
   drop_reference(take_out(copy));
@@ -88,7 +97,7 @@ TEST(Inherit, ANumberThatNamesAnotherFileIsLeftAlone) {
   int other[2];
   ASSERT_EQ(0, ::socketpair(AF_UNIX, SOCK_STREAM, 0, other));
   ASSERT_EQ(p.a.fd, ::dup2(other[0], p.a.fd));  // behind our back, or in a vfork child
-  downgrade_inherited();
+  hand_all_on();
   EXPECT_EQ(0, downgrade_for_passing(p.a.fd));
   EXPECT_EQ(Kind::kConnection, kind_of(p.a));
   char byte;
@@ -134,9 +143,28 @@ struct Listening {
 TEST(Inherit, AListenerIsBlockingForItsNewHolderIfTheProgramWantsItSo) {
   Listening blocking(false);
   Listening nonblocking(true);
-  downgrade_inherited();
+  hand_all_on();
   EXPECT_FALSE(blocking.kernel_nonblocking());
   EXPECT_TRUE(nonblocking.kernel_nonblocking());
+}
+
+TEST(Inherit, AListenerForAnotherProgramIsFoundByKernelTcp) {
+  const auto has_rendezvous = [](const Listening& l) {
+    pollfd p{l.socket->listener->rendezvous, 0, 0};
+    return ::poll(&p, 1, 0) == 0;  // else: hung up
+  };
+  Listening leaked(false);
+  Listening passed(false);
+  Listening doubled(false);
+  const int copy = ::dup(doubled.fd);
+  enter_again(copy, doubled.socket);
+  hand_all_on();
+  EXPECT_EQ(0, downgrade_for_passing(passed.fd));
+  EXPECT_TRUE(has_rendezvous(leaked));
+  EXPECT_FALSE(has_rendezvous(passed));
+  EXPECT_FALSE(has_rendezvous(doubled));
+  drop_reference(take_out(copy));
+  ::close(copy);
 }
 
 TEST(Inherit, ASharedListenerStillServesItsFirstHolder) {

@@ -225,6 +225,13 @@ void share_listener(int fd, Socket* s) {
   if (kernel_flags >= 0) sys::fcntl(fd, F_SETFL, kernel_flags & ~O_NONBLOCK);
 }
 
+void leave_rendezvous(int fd, Socket* s) {
+  Hold hold(s->lock);
+  const Listener* l = s->listener;
+  if (l == nullptr || int_option(fd, SOL_SOCKET, SO_ACCEPTCONN) == 0) return;
+  sys::raw(SYS_shutdown, l->rendezvous, SHUT_RDWR);
+}
+
 long shutdown_listener(int fd, Socket* s, int how) {
   Hold hold(s->lock);
   const long r = sys::raw(SYS_shutdown, fd, how);

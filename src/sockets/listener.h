@@ -30,6 +30,9 @@ int waiting_descriptor(int fd, const Socket* socket);
 
 // Before `fd` gets a holder that is another program.
 void share_listener(int fd, Socket* socket);
+// Another program is to serve the listener too: programs under Shunt no longer find its rendezvous, in whatever
+// process that shares it, and connect by kernel TCP. Those that have connected already are accepted here.
+void leave_rendezvous(int fd, Socket* socket);
 
 // shutdown() of a listener: both kinds of clients are refused from then on.
 long shutdown_listener(int fd, Socket* socket, int how);
