@@ -11,10 +11,6 @@ from harness.process import ProgramFailed
 
 CASE_S = 40
 ORDINARY_PEERS = "Interop.*"
-# What Shunt does not do yet (README, "What does not work yet"): a connection that is carried into
-# another program, by exec or by SCM_RIGHTS, needs the downgrade to plain bytes. Run natively only.
-NOT_YET = ("Rare.ExecedProgramWithTheProvider", "Rare.ExecedProgramWithoutTheProvider",
-           "Rare.PassedToAnotherProcess")
 
 p = case.parser(__doc__)
 p.add_argument("--filter", default="*", help="as --gtest_filter")
@@ -72,11 +68,7 @@ class Suite:
 
 def exchange(stage):
     main_part = Suite(stage, require=True)
-    excluded = [ORDINARY_PEERS]
-    if stage.mode != "native":
-        excluded += NOT_YET
-        case.say(f"  {stage.mode}: not yet under Shunt, run natively only: {', '.join(NOT_YET)}")
-    main_part.run(OPTIONS.filter, ":".join(excluded))
+    main_part.run(OPTIONS.filter, ORDINARY_PEERS)
     mixed_part = Suite(stage, require=False)
     if OPTIONS.filter == "*" or OPTIONS.filter.startswith("Interop"):
         mixed_part.run(ORDINARY_PEERS if OPTIONS.filter == "*" else OPTIONS.filter, "")
@@ -89,7 +81,7 @@ def exchange(stage):
     case.say(f"  {stage.mode}: {len(done)} cases, {len(failed)} failed")
     assert done, "no case ran"
     assert not failed, failed
-    return [case_name for case_name in done if case_name not in NOT_YET]
+    return done
 
 
 case.main(exchange, OPTIONS)
