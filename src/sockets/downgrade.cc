@@ -76,13 +76,21 @@ void publish_plain(int fd, Connection* c) {
   if (c->state.write_shut && unsent_rest(c) == 0) sys::raw(SYS_shutdown, fd, SHUT_WR);
 }
 
+// The last part of the own stream that the end that begins copies to the bell: what its buffer surely takes.
+std::uint64_t carried_bytes(int fd) {
+  int room = 0;
+  socklen_t length = sizeof room;
+  sys::getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &length);
+  return static_cast<std::uint64_t>(std::max(room, 0)) / 4;
+}
+
 bool send_mark(int fd, Connection* c) {
   ring::Writer writer = c->write_end();
   const std::uint64_t head = c->writer.head;
-  const std::uint64_t from = head - std::min(writer.in_flight(), kCarriedBytes);
+  const std::uint64_t from = head - std::min(writer.in_flight(), carried_bytes(fd));
   std::uint8_t mark[kMarkBytes] = {wire::kPlainMark};
   for (int i = 0; i < 8; ++i) mark[8 + i] = static_cast<std::uint8_t>(from >> (8 * i));
-  constexpr int kParts = 4;  // 64 KiB touch two segments, or three when some are small
+  constexpr std::size_t kParts = layout::kSegmentCount + 2;
   iovec parts[kParts] = {{mark, sizeof mark}};
   std::size_t used = 1;
   std::size_t size = sizeof mark;
@@ -111,6 +119,14 @@ bool read_empty(int fd) {
   }
 }
 
+// Somebody sleeps until the peer has read from the area. Nobody would wake him any more.
+bool is_waited_for_room(Connection* c) {
+  const bool waits = (c->writer.wait_epoch & 1) != 0 &&
+                     (c->bell_state.sleepers.load(std::memory_order_seq_cst) != 0 ||
+                      c->write_armed_epolls.load(std::memory_order_seq_cst) != 0);
+  return waits && !c->write_end().writable();
+}
+
 enum class Begun { kYes, kPeerFirst, kPeerGone, kNoWay };
 
 // The first end's part. With all three locks held.
@@ -123,6 +139,8 @@ Begun begin(int fd, const Socket* s) {
     own.plain.store(layout::kCarrying, std::memory_order_release);
     return why;
   };
+  // Whoever writes from now on finds that we sleep, comes to ring, and sees that we switch.
+  c->read_end().begin_wait();
   if (peer_plain(c) == layout::kSwitching) {
     if (c->connecting_side) {
       own.plain.store(layout::kCarrying, std::memory_order_release);
@@ -139,6 +157,7 @@ Begun begin(int fd, const Socket* s) {
   await(fd, quiet);
   if (!read_empty(fd)) return no_way(Begun::kPeerGone);
   if (c->write_end().refresh() != ring::Status::kOk) return no_way(Begun::kPeerGone);
+  if (is_waited_for_room(c)) return no_way(Begun::kNoWay);
   prepare_bell(fd, s);
   if (!send_mark(fd, c)) return no_way(hung_up(fd) ? Begun::kPeerGone : Begun::kNoWay);
   c->rest_sent = c->writer.head;
@@ -202,7 +221,7 @@ bool follow(int fd, const Socket* s) {
   ring::Reader reader = c->read_end();
   if (reader.refresh() != ring::Status::kOk) return false;
   const std::uint64_t head = c->reader.head;
-  if (head - carried_from > kCarriedBytes) return false;
+  if (head - carried_from > layout::kStreamBytes) return false;
   const std::uint64_t tail = c->reader.tail;
   const bool overlap = tail - carried_from <= head - carried_from;  // modular: from <= tail <= head
   if (!skip_carried(fd, c, overlap ? tail - carried_from : 0)) return false;
@@ -338,10 +357,29 @@ long downgrade(int fd, Socket* s) {
   return finish_rest(fd, s);
 }
 
+namespace {
+
+// The mark wakes everybody who sleeps on the bell, as long as it is there: they look for room or for plain
+// bytes afterwards. Nobody goes to sleep any more who has seen the peer's flag. A sleeper that was killed stays
+// counted and is not waited for any longer.
+void let_sleepers_wake(Connection* c) {
+  constexpr timespec kPause{0, 100'000};
+  for (int i = 0; i < 1000 && c->bell_state.sleepers.load(std::memory_order_seq_cst) != 0; ++i) {
+    if (i < 100) {
+      sys::sched_yield();
+    } else {
+      sys::raw(SYS_nanosleep, sys::arg(&kPause), 0);
+    }
+  }
+}
+
+}  // namespace
+
 bool follow_downgrade(int fd, Socket* s) {
   Connection* c = s->connection;
   if (!follow_due(c)) return true;
   const SignalsBlocked blocked;
+  let_sleepers_wake(c);
   {
     const Still still(c);
     if (!still.complete()) return false;
@@ -364,7 +402,7 @@ bool settle(Socket* s) {
     const Still still(c);
     if (!still.complete()) return false;
     if (c->downgrade.load(kRelaxed) == Downgrade::kRest && unread_rest(c) == 0 &&
-        unsent_rest(c) == 0) {
+        unsent_rest(c) == 0 && c->state.pending_error == 0) {
       c->downgrade.store(Downgrade::kPlain, std::memory_order_release);
     }
     if (c->downgrade.load(kRelaxed) != Downgrade::kPlain) return false;

@@ -1,6 +1,7 @@
 // Descriptors that leave for another program: which of them are downgraded, and when. See downgrade.h.
 #include <poll.h>
 
+#include "sockets/bell.h"
 #include "sockets/descriptors.h"
 #include "sockets/downgrade.h"
 #include "sockets/establish.h"
@@ -21,6 +22,7 @@ long prepare(int fd, Socket* s) {
 struct Walk {
   KeptBack* kept;
   const Socket* stuck;  // cannot be downgraded: not tried again for each of its descriptors
+  bool handed_on = false;
 };
 
 // The peer's last bytes are moved to a fresh socket then, which a vfork child has for itself: its parent would
@@ -53,6 +55,21 @@ void hand_on(int fd, Socket* seen, void* context) {
     walk->stuck = s;
     sys::fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
     if (walk->kept->count < KeptBack::kMost) walk->kept->fds[walk->kept->count++] = fd;
+  } else if (kind == Kind::kConnection) {
+    walk->handed_on = true;
+  }
+  unpin(s);
+}
+
+// The other end may be in this very process, with nobody about to call anything on it.
+void follow(int fd, Socket* seen, void* /*context*/) {
+  if (seen->kind.load(std::memory_order_acquire) != Kind::kConnection) return;
+  Socket* s = lookup_pinned(fd);
+  if (s == nullptr) return;
+  if (s->kind.load(std::memory_order_acquire) == Kind::kConnection && names_bell(fd, s)) {
+    if (s->connection->peer.load(std::memory_order_acquire) == nullptr) look_at_bell(fd, s);
+    absorb_events(s->connection);
+    follow_downgrade(fd, s);
   }
   unpin(s);
 }
@@ -63,6 +80,7 @@ void downgrade_inherited(KeptBack* kept) {
   kept->count = 0;
   Walk walk{kept, nullptr};
   for_each(hand_on, &walk, 0, table_limit());
+  if (walk.handed_on) for_each(follow, nullptr, 0, table_limit());
 }
 
 void release_kept(const KeptBack& kept) {
@@ -78,8 +96,10 @@ long downgrade_for_passing(int fd) {
   Socket* s = lookup_pinned(fd);
   if (s == nullptr) return 0;
   if (s->kind.load(std::memory_order_acquire) == Kind::kListener) leave_rendezvous(fd, s);
+  const bool connection = s->kind.load(std::memory_order_acquire) == Kind::kConnection;
   const long r = prepare(fd, s);
   unpin(s);
+  if (connection && r == 0) for_each(follow, nullptr, 0, table_limit());
   return r;
 }
 

@@ -99,7 +99,9 @@ long send_rest(int fd, Connection* c) {
     const long sent = n == 0 ? -EPIPE : sys::send(fd, data, n, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent == -EAGAIN || sent == -EINTR) return 0;
     if (sent < 0) {
+      // Unread bytes that nobody will read: TCP would have been told so by a reset.
       c->rest_sent = c->writer.head;
+      c->state.pending_error = ECONNRESET;
       return sent;
     }
     c->rest_sent += static_cast<std::uint64_t>(sent);
@@ -136,6 +138,10 @@ long receive_with_rest(int fd, Socket* s, const iovec* parts, std::size_t count,
     m.msg_iov = const_cast<iovec*>(parts);
     m.msg_iovlen = count;
     const long n = sys::recvmsg(fd, &m, (flags & MSG_PEEK) | MSG_DONTWAIT);
+    if (n == 0 && c->state.pending_error != 0) {
+      Hold hold(c->state_lock);
+      return -conn::take_error(c->state);
+    }
     if (n != -EAGAIN || dont_wait) return n;
     // The rest leaves while we wait: the answer may depend on it.
     const long r = wait_for(fd, POLLIN | POLLOUT, deadline);

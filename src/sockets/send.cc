@@ -267,6 +267,8 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
     }
     if (result < 0) break;
   }
+  // The peer has left its rings while we wrote: what we wrote is sent over the bell.
+  if (leaves_rings(c)) follow_downgrade(fd, s);
   rouse_missed();
   if (pinned) unpin(s);
   return done > 0 || size == 0 ? static_cast<long>(done) : result;

@@ -112,6 +112,7 @@ long shutdown_stream(int fd, Socket* s, int how) {
   if (!follow_downgrade(fd, s)) return -EAGAIN;
   const long r =
       downgraded(s->connection) ? shutdown_with_rest(fd, s, how) : shutdown_locked(fd, s, how);
+  if (leaves_rings(s->connection)) follow_downgrade(fd, s);
   rouse_missed();
   return r;
 }
@@ -138,6 +139,7 @@ std::uint32_t stream_events(Socket* s, std::uint32_t wanted) {
 }
 
 std::uint64_t bytes_available(Socket* s) {
+  if (s->connection->peer.load(std::memory_order_acquire) == nullptr) look_at_bell(-1, s);
   follow_downgrade(-1, s);
   if (downgraded(s->connection)) return available_with_rest(-1, s);
   Hold rx(s->connection->rx);

@@ -68,6 +68,10 @@ class Poll {
       if (is_connection(s)) {
         const bool want_bell = s->connection->peer.load(std::memory_order_acquire) == nullptr;
         if (want_bell) look_at_bell(fds_[i].fd, s);
+        if (armed_ && leaves_rings(s->connection) && follow_due(s->connection)) {
+          again_ = true;  // follow_downgrade() waits for sleepers, of which we are one
+          continue;
+        }
         events = stream_events(s, wanted) & (wanted | POLLERR | POLLHUP);
       } else if (s != nullptr && s->epoll != nullptr && (wanted & POLLIN) != 0) {
         events = epoll_has_hot_event(s) ? POLLIN : 0;
@@ -107,6 +111,8 @@ class Poll {
 
   // Announces sleep on every connection; afterwards look() once more.
   void arm(bool force) {
+    armed_ = true;
+    again_ = false;
     for (nfds_t i = 0; i < count_; ++i) {
       if (!is_connection(sockets_[i])) continue;
       Connection* c = sockets_[i]->connection;
@@ -129,6 +135,7 @@ class Poll {
     rouse_missed();
   }
   void disarm() {
+    armed_ = false;
     for (nfds_t i = 0; i < count_; ++i) {
       if (!is_connection(sockets_[i])) continue;
       Connection* c = sockets_[i]->connection;
@@ -172,6 +179,7 @@ class Poll {
     }
     rouse_missed();
   }
+  bool again() const { return again_; }
   SpinBudget* spin() {
     for (nfds_t i = 0; i < count_; ++i) {
       if (is_connection(sockets_[i])) return &sockets_[i]->read_spin;
@@ -204,6 +212,8 @@ class Poll {
   Socket** sockets_;
   int connections_ = 0;
   bool others_ = false;
+  bool armed_ = false;
+  bool again_ = false;  // look again, not armed, before sleeping
 };
 
 long run(Poll& poll, std::int64_t timeout_ns, const sigset_t* mask) {
@@ -234,6 +244,10 @@ long run(Poll& poll, std::int64_t timeout_ns, const sigset_t* mask) {
     poll.arm(vain.force);
     long r = poll.look();
     const std::uint64_t begin = ticks();
+    if (r == 0 && poll.again()) {
+      poll.disarm();
+      continue;
+    }
     if (r == 0) {
       r = poll.sleep(deadline >= 0 ? &left : nullptr, mask);
       if (spin != nullptr) {

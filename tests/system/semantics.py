@@ -11,6 +11,11 @@ from harness.process import ProgramFailed
 
 CASE_S = 40
 ORDINARY_PEERS = "Interop.*"
+# What Shunt does not do (README, "What does not work yet"; docs/adr/0009-downgrade.md): the peer wrote, then calls
+# nothing on its socket while the other end is handed on to another program. Run natively only.
+PEER_LOOKS_AWAY = tuple(f"InheritPast.{name}" for name in (
+    "HasWrittenAndLooksAway", "HasEndedItsHalfAndLooksAway", "HasWrittenAndBeenStopped",
+    "SeesTheHalfEndedByTheOldProgram", "SeesTheKilledNewProgramsEnd"))
 
 p = case.parser(__doc__)
 p.add_argument("--filter", default="*", help="as --gtest_filter")
@@ -68,7 +73,11 @@ class Suite:
 
 def exchange(stage):
     main_part = Suite(stage, require=True)
-    main_part.run(OPTIONS.filter, ORDINARY_PEERS)
+    excluded = [ORDINARY_PEERS]
+    if stage.mode != "native":
+        excluded += [f"*{name}*" for name in PEER_LOOKS_AWAY]
+        case.say(f"  {stage.mode}: not under Shunt, run natively only: {', '.join(PEER_LOOKS_AWAY)}")
+    main_part.run(OPTIONS.filter, ":".join(excluded))
     mixed_part = Suite(stage, require=False)
     if OPTIONS.filter == "*" or OPTIONS.filter.startswith("Interop"):
         mixed_part.run(ORDINARY_PEERS if OPTIONS.filter == "*" else OPTIONS.filter, "")
@@ -81,7 +90,7 @@ def exchange(stage):
     case.say(f"  {stage.mode}: {len(done)} cases, {len(failed)} failed")
     assert done, "no case ran"
     assert not failed, failed
-    return done
+    return [name for name in done if not any(limit in name for limit in PEER_LOOKS_AWAY)]
 
 
 case.main(exchange, OPTIONS)
