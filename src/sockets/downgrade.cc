@@ -21,6 +21,7 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::int64_t kPatienceNs = 1'000'000'000;
+constexpr int kBusyPauses = 200;
 constexpr int kBufferBytes = 8 * 1024 * 1024;  // asked for; the system's limit decides
 constexpr std::size_t kMarkBytes = 16;         // mark, 7 zeros, position (little-endian)
 
@@ -119,15 +120,18 @@ bool read_empty(int fd) {
   }
 }
 
-// Somebody sleeps until the peer has read from the area. Nobody would wake him any more.
-bool is_waited_for_room(Connection* c) {
-  const bool waits = (c->writer.wait_epoch & 1) != 0 &&
-                     (c->bell_state.sleepers.load(std::memory_order_seq_cst) != 0 ||
-                      c->write_armed_epolls.load(std::memory_order_seq_cst) != 0);
-  return waits && !c->write_end().writable();
+// A thread sleeps until the peer has read from the area: the ring that would wake it must not be taken away.
+bool sleeps_for_room(const Connection* c) {
+  return (c->writer.wait_epoch & 1) != 0 &&
+         c->bell_state.sleepers.load(std::memory_order_seq_cst) != 0;
 }
 
-enum class Begun { kYes, kPeerFirst, kPeerGone, kNoWay };
+// An epoll set, perhaps of another process, waits for room and there is none.
+bool is_waited_for_room(Connection* c) {
+  return c->write_armed_epolls.load(std::memory_order_seq_cst) != 0 && !c->write_end().writable();
+}
+
+enum class Begun { kYes, kPeerFirst, kPeerGone, kBusy, kNoWay };
 
 // The first end's part. With all three locks held.
 Begun begin(int fd, const Socket* s) {
@@ -150,14 +154,14 @@ Begun begin(int fd, const Socket* s) {
     await(fd, [c] { return peer_plain(c) != layout::kSwitching; });
   }
   if (peer_plain(c) == layout::kPlain) return no_way(Begun::kPeerFirst);
+  if (c->write_end().refresh() != ring::Status::kOk) return no_way(Begun::kPeerGone);
+  if (is_waited_for_room(c)) return no_way(Begun::kNoWay);
   const auto quiet = [c] {
     return Untrusted(c->peer.load(kRelaxed)->switch_line.ringing).copy_acquire() == 0;
   };
   // One that was killed just before its ring, or is stopped there, is not waited for any longer.
   await(fd, quiet);
   if (!read_empty(fd)) return no_way(Begun::kPeerGone);
-  if (c->write_end().refresh() != ring::Status::kOk) return no_way(Begun::kPeerGone);
-  if (is_waited_for_room(c)) return no_way(Begun::kNoWay);
   prepare_bell(fd, s);
   if (!send_mark(fd, c)) return no_way(hung_up(fd) ? Begun::kPeerGone : Begun::kNoWay);
   c->rest_sent = c->writer.head;
@@ -333,6 +337,7 @@ long downgrade(int fd, Socket* s) {
   const SignalsBlocked blocked;
   Connection* c = s->connection;
   if (!has_area(fd, s, sys::monotonic_ns() + kPatienceNs)) return -EAGAIN;
+  int busy = 0;
   for (int tries = 0; !downgraded(c); ++tries) {
     if (tries == 4 || !follow_downgrade(fd, s)) return -EAGAIN;
     Begun begun = Begun::kPeerFirst;
@@ -345,11 +350,21 @@ long downgrade(int fd, Socket* s) {
       if (follow_due(c)) continue;
       const bool gone = c->peer.load(kRelaxed) == nullptr || c->gone_noticed.load(kRelaxed) ||
                         c->state.dead || c->poisoned.load(kRelaxed);
-      begun = c->bell_shut ? Begun::kNoWay : gone ? Begun::kPeerGone : begin(fd, s);
+      begun = c->bell_shut         ? Begun::kNoWay
+              : gone               ? Begun::kPeerGone
+              : sleeps_for_room(c) ? Begun::kBusy
+                                   : begin(fd, s);
       if (begun == Begun::kPeerFirst) {
         c->follow_due.store(true, std::memory_order_release);
         c->trouble.store(true, std::memory_order_release);
       }
+    }
+    if (begun == Begun::kBusy) {
+      if (++busy > kBusyPauses) return -EAGAIN;  // the peer does not read: kept back
+      --tries;
+      constexpr timespec kPause{0, 100'000};
+      sys::raw(SYS_nanosleep, sys::arg(&kPause), 0);
+      continue;
     }
     if (begun == Begun::kNoWay) return -EAGAIN;
     if (begun == Begun::kPeerGone) return move_to_pair(fd, s);
@@ -361,16 +376,18 @@ namespace {
 
 // The mark wakes everybody who sleeps on the bell, as long as it is there: they look for room or for plain
 // bytes afterwards. Nobody goes to sleep any more who has seen the peer's flag. A sleeper that was killed stays
-// counted and is not waited for any longer.
-void let_sleepers_wake(Connection* c) {
+// counted and is not waited for any longer: false.
+bool let_sleepers_wake(Connection* c) {
   constexpr timespec kPause{0, 100'000};
-  for (int i = 0; i < 1000 && c->bell_state.sleepers.load(std::memory_order_seq_cst) != 0; ++i) {
+  for (int i = 0; i < 1000; ++i) {
+    if (c->bell_state.sleepers.load(std::memory_order_seq_cst) == 0) return true;
     if (i < 100) {
       sys::sched_yield();
     } else {
       sys::raw(SYS_nanosleep, sys::arg(&kPause), 0);
     }
   }
+  return false;
 }
 
 }  // namespace
@@ -379,10 +396,12 @@ bool follow_downgrade(int fd, Socket* s) {
   Connection* c = s->connection;
   if (!follow_due(c)) return true;
   const SignalsBlocked blocked;
-  let_sleepers_wake(c);
-  {
+  for (bool done = false; !done;) {
+    const bool patient = let_sleepers_wake(c);
     const Still still(c);
     if (!still.complete()) return false;
+    // With the bell's lock nobody is on his way to sleep.
+    if (patient && c->bell_state.sleepers.load(std::memory_order_seq_cst) != 0) continue;
     if (fd < 0 || !still_under(fd, s, c)) fd = next_descriptor(s, 0, -1);
     if (fd < 0 || !still_under(fd, s, c)) return false;
     c->follow_due.store(false, std::memory_order_release);
@@ -390,6 +409,7 @@ bool follow_downgrade(int fd, Socket* s) {
       if (!follow(fd, s)) reset_untrusted(c);
     }
     if (downgraded(c)) send_rest(fd, c);
+    done = true;
   }
   if (downgraded(c) && !settle(s)) rewatch_registrations(s);
   return true;

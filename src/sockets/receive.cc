@@ -111,7 +111,7 @@ long wait_readable(int fd, Socket* s, std::uint64_t seen, std::int64_t deadline,
     Hold rx(c->rx);
     arm_read(c);
     absorb_events(c);
-    sleep = c->reader.tail + readable_bytes(c) == seen && !read_over(c) && !follow_due(c);
+    sleep = c->reader.tail + readable_bytes(c) == seen && !read_over(c) && !leaves_rings(c);
   }
   const std::uint64_t begin = ticks();
   long result = 0;

@@ -173,7 +173,7 @@ long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
     Hold tx(c->tx);
     arm_write(c);
     absorb_events(c);
-    sleep = !writer_has_room(c) && !write_over(c) && !follow_due(c);
+    sleep = !writer_has_room(c) && !write_over(c) && !leaves_rings(c);
   }
   const std::uint64_t begin = ticks();
   long result = 0;
