@@ -71,7 +71,7 @@ std::string sockets_text(const std::vector<ProcessStatus>& processes) {
     }
   }
   return section("Listeners", listeners) + section("Connections through shared memory", shared) +
-         section("Connections on kernel TCP", kernel);
+         section("Connections not in shared memory", kernel);
 }
 
 std::string totals_text(const std::vector<ProcessStatus>& processes) {

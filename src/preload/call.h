@@ -27,6 +27,12 @@ inline sockets::Socket* of_kind(int fd, sockets::Kind kind) {
   return s != nullptr && s->kind.load(std::memory_order_acquire) == kind ? s : nullptr;
 }
 
+// A connection that is no kernel TCP socket: carried in shared memory, or plain.
+inline sockets::Socket* stand_in_at(int fd) {
+  sockets::Socket* s = of_kind(fd, sockets::Kind::kConnection);
+  return s != nullptr ? s : of_kind(fd, sockets::Kind::kPlain);
+}
+
 // Calls `operation` on the shunted connection behind `fd`; again if the descriptor changed hands
 // just then. kPassOn: there is none.
 template <typename Operation>
@@ -46,21 +52,25 @@ inline bool bad_range(const void* at, std::size_t size) {
          (address < 0x10000 || address + size >= 0x7fff'ffff'f000 || address + size < address);
 }
 
-// Bytes moved by libc on a connection that stayed on kernel TCP.
+// Bytes moved by libc: on a connection that stayed on kernel TCP, or is plain.
 inline ssize_t counted_in(int fd, ssize_t n) {
-  if (n > 0) {
-    if (sockets::Socket* s = of_kind(fd, sockets::Kind::kKernelTcp)) {
-      sockets::add_received(s->status, static_cast<std::uint64_t>(n));
-    }
-  }
+  sockets::Socket* s = n > 0 ? sockets::lookup(fd) : nullptr;
+  if (s == nullptr) return n;
+  const auto bytes = static_cast<std::uint64_t>(n);
+  const sockets::Kind kind = s->kind.load(std::memory_order_acquire);
+  const bool plain = kind == sockets::Kind::kPlain;
+  if (plain || kind == sockets::Kind::kKernelTcp) sockets::add_received(s->status, bytes);
+  if (plain) s->connection->bytes_received.fetch_add(bytes, std::memory_order_relaxed);
   return n;
 }
 inline ssize_t counted_out(int fd, ssize_t n) {
-  if (n > 0) {
-    if (sockets::Socket* s = of_kind(fd, sockets::Kind::kKernelTcp)) {
-      sockets::add_sent(s->status, static_cast<std::uint64_t>(n));
-    }
-  }
+  sockets::Socket* s = n > 0 ? sockets::lookup(fd) : nullptr;
+  if (s == nullptr) return n;
+  const auto bytes = static_cast<std::uint64_t>(n);
+  const sockets::Kind kind = s->kind.load(std::memory_order_acquire);
+  const bool plain = kind == sockets::Kind::kPlain;
+  if (plain || kind == sockets::Kind::kKernelTcp) sockets::add_sent(s->status, bytes);
+  if (plain) s->connection->bytes_sent.fetch_add(bytes, std::memory_order_relaxed);
   return n;
 }
 

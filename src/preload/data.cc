@@ -3,6 +3,8 @@
 
 #include "preload/call.h"
 #include "preload/libc.h"
+#include "preload/passing.h"
+#include "preload/plain.h"
 #include "sockets/transfer.h"
 #include "sys/kernel.h"
 
@@ -21,6 +23,15 @@ long receive(int fd, void* data, size_t size, int flags) {
     const iovec part{data, size};
     return sockets::receive_stream(fd, s, &part, 1, flags);
   });
+}
+
+// The same on a plain connection too.
+long receive_any(int fd, void* data, size_t size, int flags) {
+  const long r = receive(fd, data, size, flags);
+  Socket* s = r == kPassOn ? plain_at(fd) : nullptr;
+  if (s == nullptr) return r;
+  const iovec part{data, size};
+  return receive_plain(fd, s, &part, 1, flags);
 }
 
 // TCP raises SIGPIPE together with EPIPE; the signal is delivered before the call returns.
@@ -53,20 +64,37 @@ long transmit(int fd, const void* data, size_t size, int flags) {
   return transmit(fd, &part, 1, flags);
 }
 
+long transmit_any(int fd, const void* data, size_t size, int flags) {
+  const long r = transmit(fd, data, size, flags);
+  if (r != kPassOn || plain_at(fd) == nullptr) return r;
+  const iovec part{const_cast<void*>(data), size};
+  return send_plain(fd, &part, 1, flags);
+}
+
 bool bad_count(int count) { return count < 0 || count > 1024; }
 
+// A message on a shunted or plain connection; kPassOn: it is neither.
 long receive_message(int fd, msghdr* m, int flags) {
-  const long r = on_connection(fd, [&](Socket* s) -> long {
+  long r = on_connection(fd, [&](Socket* s) -> long {
     if (m->msg_iovlen > 1024) return -EMSGSIZE;
     if (bad_parts(m->msg_iov, m->msg_iovlen)) return -EFAULT;
     return sockets::receive_stream(fd, s, m->msg_iov, m->msg_iovlen, flags);
   });
+  if (r == kPassOn) {
+    if (Socket* s = plain_at(fd)) r = receive_plain(fd, s, m->msg_iov, m->msg_iovlen, flags);
+  }
   if (r >= 0) {
     m->msg_namelen = 0;
     m->msg_controllen = 0;
     m->msg_flags = 0;
   }
   return r;
+}
+
+long send_message(int fd, const msghdr* m, int flags) {
+  const long r = transmit(fd, m->msg_iov, m->msg_iovlen, flags);
+  if (r != kPassOn || plain_at(fd) == nullptr) return r;
+  return send_plain(fd, m->msg_iov, m->msg_iovlen, flags);
 }
 
 void note_fast_open(int fd, int flags) {
@@ -87,7 +115,9 @@ using namespace shunt::preload;  // NOLINT(google-build-using-namespace)
 SHUNT_EXPORT ssize_t read(int fd, void* data, size_t size) {
   // read() of nothing is 0 at once; recv() of nothing is not.
   if (size == 0 && of_kind(fd, Kind::kConnection) != nullptr) return 0;
-  const long r = receive(fd, data, size, 0);
+  long r = receive(fd, data, size, 0);
+  const iovec part{data, size};
+  if (r == kPassOn && size > 0) r = receive_if_shut(fd, &part, 1);
   return r == kPassOn ? counted_in(fd, libc().read(fd, data, size)) : finish<ssize_t>(r);
 }
 SHUNT_EXPORT ssize_t __read(int fd, void* data, size_t size) { return read(fd, data, size); }
@@ -97,7 +127,7 @@ SHUNT_EXPORT ssize_t __read_chk(int fd, void* data, size_t size, size_t room) {
 }
 
 SHUNT_EXPORT ssize_t recv(int fd, void* data, size_t size, int flags) {
-  const long r = receive(fd, data, size, flags);
+  const long r = receive_any(fd, data, size, flags);
   return r == kPassOn ? counted_in(fd, libc().recv(fd, data, size, flags)) : finish<ssize_t>(r);
 }
 SHUNT_EXPORT ssize_t __recv_chk(int fd, void* data, size_t size, size_t room, int flags) {
@@ -107,7 +137,7 @@ SHUNT_EXPORT ssize_t __recv_chk(int fd, void* data, size_t size, size_t room, in
 
 SHUNT_EXPORT ssize_t recvfrom(int fd, void* data, size_t size, int flags, sockaddr* address,
                               socklen_t* length) {
-  const long r = receive(fd, data, size, flags);
+  const long r = receive_any(fd, data, size, flags);
   if (r == kPassOn) {
     return counted_in(fd, libc().recvfrom(fd, data, size, flags, address, length));
   }
@@ -123,25 +153,31 @@ SHUNT_EXPORT ssize_t __recvfrom_chk(int fd, void* data, size_t size, size_t room
 SHUNT_EXPORT ssize_t readv(int fd, const iovec* parts, int count) {
   if (of_kind(fd, Kind::kConnection) != nullptr && bad_count(count))
     return finish<ssize_t>(-EINVAL);
-  const long r = on_connection(fd, [&](Socket* s) -> long {
+  long r = on_connection(fd, [&](Socket* s) -> long {
     if (bad_parts(parts, static_cast<size_t>(count))) return -EFAULT;
     size_t size = 0;
     for (int i = 0; i < count; ++i) size += parts[i].iov_len;
     if (size == 0) return 0;
     return sockets::receive_stream(fd, s, parts, static_cast<size_t>(count), 0);
   });
+  if (r == kPassOn && count > 0) r = receive_if_shut(fd, parts, static_cast<size_t>(count));
   return r == kPassOn ? counted_in(fd, libc().readv(fd, parts, count)) : finish<ssize_t>(r);
 }
 
 SHUNT_EXPORT ssize_t recvmsg(int fd, msghdr* message, int flags) {
   const long r = receive_message(fd, message, flags);
-  return r == kPassOn ? counted_in(fd, libc().recvmsg(fd, message, flags)) : finish<ssize_t>(r);
+  if (r != kPassOn) return finish<ssize_t>(r);
+  const ssize_t n = libc().recvmsg(fd, message, flags);
+  if (n >= 0) adopt_passed(message);
+  return counted_in(fd, n);
 }
 
 SHUNT_EXPORT int recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags,
                           struct timespec* timeout) {
-  if (of_kind(fd, Kind::kConnection) == nullptr) {
-    return libc().recvmmsg(fd, messages, count, flags, timeout);
+  if (stand_in_at(fd) == nullptr) {
+    const int n = libc().recvmmsg(fd, messages, count, flags, timeout);
+    for (int i = 0; i < n; ++i) adopt_passed(&messages[i].msg_hdr);
+    return n;
   }
   const std::int64_t begin = timeout != nullptr ? sys::monotonic_ns() : 0;
   unsigned done = 0;
@@ -184,7 +220,7 @@ SHUNT_EXPORT ssize_t __write(int fd, const void* data, size_t size) {
 
 SHUNT_EXPORT ssize_t send(int fd, const void* data, size_t size, int flags) {
   note_fast_open(fd, flags);
-  const long r = transmit(fd, data, size, flags);
+  const long r = transmit_any(fd, data, size, flags);
   return r == kPassOn ? counted_out(fd, libc().send(fd, data, size, flags)) : finish<ssize_t>(r);
 }
 SHUNT_EXPORT ssize_t __send(int fd, const void* data, size_t size, int flags) {
@@ -194,7 +230,7 @@ SHUNT_EXPORT ssize_t __send(int fd, const void* data, size_t size, int flags) {
 SHUNT_EXPORT ssize_t sendto(int fd, const void* data, size_t size, int flags,
                             const sockaddr* address, socklen_t length) {
   note_fast_open(fd, flags);
-  const long r = transmit(fd, data, size, flags);  // TCP ignores the address once connected
+  const long r = transmit_any(fd, data, size, flags);  // TCP ignores the address once connected
   return r == kPassOn ? counted_out(fd, libc().sendto(fd, data, size, flags, address, length))
                       : finish<ssize_t>(r);
 }
@@ -208,19 +244,27 @@ SHUNT_EXPORT ssize_t writev(int fd, const iovec* parts, int count) {
 
 SHUNT_EXPORT ssize_t sendmsg(int fd, const msghdr* message, int flags) {
   note_fast_open(fd, flags);
-  const long r = transmit(fd, message->msg_iov, message->msg_iovlen, flags);
+  long r = send_message(fd, message, flags);
+  if (r == kPassOn && message->msg_controllen > 0 && sockets::lookup(fd) == nullptr) {
+    const long prepared = prepare_passing(message);
+    if (prepared < 0) r = prepared;
+  }
   return r == kPassOn ? counted_out(fd, libc().sendmsg(fd, message, flags)) : finish<ssize_t>(r);
 }
 
 SHUNT_EXPORT int sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
-  if (of_kind(fd, Kind::kConnection) == nullptr) {
+  if (stand_in_at(fd) == nullptr) {
+    for (unsigned i = 0; i < count && sockets::lookup(fd) == nullptr; ++i) {
+      const long prepared = prepare_passing(&messages[i].msg_hdr);
+      if (prepared < 0 && i == 0) return finish(prepared);
+      if (prepared < 0) count = i;  // those before it are sent
+    }
     return libc().sendmmsg(fd, messages, count, flags);
   }
   unsigned done = 0;
   long r = 0;
   for (; done < count; ++done) {
-    const msghdr& m = messages[done].msg_hdr;
-    r = transmit(fd, m.msg_iov, m.msg_iovlen, flags);
+    r = send_message(fd, &messages[done].msg_hdr, flags);
     if (r < 0) break;
     messages[done].msg_len = static_cast<unsigned>(r);
   }

@@ -7,7 +7,10 @@
 
 #include "preload/call.h"
 #include "preload/libc.h"
+#include "sockets/cancel.h"
 #include "sockets/config.h"
+#include "sockets/plain.h"
+#include "sockets/plain_calls.h"
 #include "sockets/spin.h"
 #include "sys/kernel.h"
 
@@ -59,6 +62,7 @@ int vdprintf_any(int fd, const char* format, va_list arguments) {
   if (length < 0) return -1;
   int done = 0;
   while (done < length) {
+    const sockets::Undo undo([text] { free(text); });
     const ssize_t n = ::write(fd, text + done, static_cast<size_t>(length - done));
     if (n < 0) break;
     done += static_cast<int>(n);
@@ -73,6 +77,7 @@ void start() {
   sockets::calibrate_clock();
   sockets::remember_process();
   sockets::start_status();
+  sockets::adopt_inherited();
   pthread_atfork(sockets::before_fork, nullptr, sockets::after_fork_in_child);
 }
 
@@ -142,6 +147,8 @@ SHUNT_EXPORT int ioctl(int fd, unsigned long request, ...) noexcept {
     const sockets::Kind kind = s->kind.load(std::memory_order_acquire);
     if (kind == sockets::Kind::kConnection) {
       r = sockets::connection_ioctl(fd, s, request, argument);
+    } else if (kind == sockets::Kind::kPlain) {
+      r = sockets::plain_ioctl(fd, s, request, argument);
     } else if (kind == sockets::Kind::kListener && request == FIONBIO && argument != nullptr) {
       sockets::set_nonblocking(fd, s, *static_cast<int*>(argument) != 0);
       return 0;
@@ -194,7 +201,8 @@ SHUNT_EXPORT pid_t _Fork() noexcept {
   return pid;
 }
 
-// Runtimes that close descriptors by number (libuv) would leave stale entries behind. Everything
+// Runtimes that close descriptors by number (libuv) would leave stale entries behind, and those that exec by
+// number would give away connections that carry rings. Everything
 // else, known or unknown, goes through.
 SHUNT_EXPORT long syscall(long number, ...) noexcept {
   va_list list;
@@ -214,6 +222,13 @@ SHUNT_EXPORT long syscall(long number, ...) noexcept {
     case SYS_close_range:
       return ::close_range(static_cast<unsigned>(a[0]), static_cast<unsigned>(a[1]),
                            static_cast<int>(a[2]));
+    case SYS_execve:
+      return ::execve(reinterpret_cast<const char*>(a[0]), reinterpret_cast<char* const*>(a[1]),
+                      reinterpret_cast<char* const*>(a[2]));
+    case SYS_execveat:
+      return ::execveat(static_cast<int>(a[0]), reinterpret_cast<const char*>(a[1]),
+                        reinterpret_cast<char* const*>(a[2]), reinterpret_cast<char* const*>(a[3]),
+                        static_cast<int>(a[4]));
     case SYS_io_uring_setup:
       // Its requests would reach the kernel's side of a connection behind our back.
       return finish<long>(-ENOSYS);

@@ -6,8 +6,10 @@
 
 #include "preload/call.h"
 #include "preload/libc.h"
+#include "sockets/cancel.h"
 #include "sockets/connect.h"
 #include "sockets/listener.h"
+#include "sockets/plain_calls.h"
 #include "sys/kernel.h"
 
 namespace shunt::preload {
@@ -37,7 +39,8 @@ int give_name(const wire::Endpoint& endpoint, std::uint16_t family, sockaddr* ad
 
 int connect_pinned(int fd, Socket* s, const sockaddr* address, socklen_t length) {
   const Kind kind = s->kind.load(std::memory_order_acquire);
-  if (kind != Kind::kTcp && kind != Kind::kConnection) return libc().connect(fd, address, length);
+  if (kind != Kind::kTcp && kind != Kind::kConnection && kind != Kind::kPlain)
+    return libc().connect(fd, address, length);
   if (bad_range(address, length)) return libc().connect(fd, address, length);
   const long r = sockets::connect_socket(fd, s, address, length);
   if (r != sockets::kUseKernel) return finish(r);
@@ -54,7 +57,11 @@ int connect_any(int fd, const sockaddr* address, socklen_t length) {
   // Pinned: a close() meanwhile in another thread must find what connect() has made of the socket.
   Socket* s = sockets::lookup_pinned(fd);
   if (s == nullptr) return libc().connect(fd, address, length);
-  const int result = connect_pinned(fd, s, address, length);
+  int result = 0;
+  {
+    const sockets::Undo undo([s] { sockets::unpin(s); });
+    result = connect_pinned(fd, s, address, length);
+  }
   sockets::unpin(s);
   return result;
 }
@@ -64,7 +71,11 @@ int accept_any(int fd, sockaddr* address, socklen_t* length, int flags, bool fou
     // Pinned: a close() in another thread does not take the listener away under a call that uses it.
     if (Socket* s = sockets::lookup_pinned(fd)) {
       const bool listener = s->kind.load(std::memory_order_acquire) == Kind::kListener;
-      const long r = listener ? sockets::accept_socket(fd, s, address, length, flags) : -EBADF;
+      long r = -EBADF;
+      if (listener) {
+        const sockets::Undo undo([s] { sockets::unpin(s); });
+        r = sockets::accept_socket(fd, s, address, length, flags);
+      }
       sockets::unpin(s);
       return finish(r);
     }
@@ -95,7 +106,7 @@ SHUNT_EXPORT int socket(int domain, int type, int protocol) noexcept {
 }
 
 SHUNT_EXPORT int listen(int fd, int backlog) noexcept {
-  if (of_kind(fd, sockets::Kind::kConnection) != nullptr) return finish(-EINVAL);
+  if (stand_in_at(fd) != nullptr) return finish(-EINVAL);
   const int r = libc().listen(fd, backlog);
   if (r == 0) {
     if (sockets::Socket* s = of_kind(fd, sockets::Kind::kTcp)) sockets::listening(fd, s, backlog);
@@ -104,7 +115,7 @@ SHUNT_EXPORT int listen(int fd, int backlog) noexcept {
 }
 
 SHUNT_EXPORT int bind(int fd, const sockaddr* address, socklen_t length) noexcept {
-  if (of_kind(fd, sockets::Kind::kConnection) != nullptr) return finish(-EINVAL);
+  if (stand_in_at(fd) != nullptr) return finish(-EINVAL);
   return libc().bind(fd, address, length);
 }
 
@@ -131,11 +142,14 @@ SHUNT_EXPORT int shutdown(int fd, int how) noexcept {
   if (sockets::Socket* s = of_kind(fd, sockets::Kind::kListener)) {
     return finish(sockets::shutdown_listener(fd, s, how));
   }
+  if (sockets::Socket* s = of_kind(fd, sockets::Kind::kPlain)) {
+    return finish(sockets::shutdown_plain(fd, s, how));
+  }
   return libc().shutdown(fd, how);
 }
 
 SHUNT_EXPORT int getsockname(int fd, sockaddr* address, socklen_t* length) noexcept {
-  if (sockets::Socket* s = of_kind(fd, sockets::Kind::kConnection)) {
+  if (sockets::Socket* s = stand_in_at(fd)) {
     return give_name(s->connection->local, s->family, address, length);
   }
   return libc().getsockname(fd, address, length);
@@ -146,12 +160,19 @@ SHUNT_EXPORT int getpeername(int fd, sockaddr* address, socklen_t* length) noexc
     if (s->connection->state.dead) return finish(-ENOTCONN);
     return give_name(s->connection->remote, s->family, address, length);
   }
+  if (sockets::Socket* s = of_kind(fd, sockets::Kind::kPlain)) {
+    if (sockets::plain_disconnected(fd, s)) return finish(-ENOTCONN);
+    return give_name(s->connection->remote, s->family, address, length);
+  }
   return libc().getpeername(fd, address, length);
 }
 
 SHUNT_EXPORT int getsockopt(int fd, int level, int name, void* value, socklen_t* length) noexcept {
   if (sockets::Socket* s = of_kind(fd, sockets::Kind::kConnection)) {
     return finish(sockets::get_connection_option(fd, s, level, name, value, length));
+  }
+  if (sockets::Socket* s = of_kind(fd, sockets::Kind::kPlain)) {
+    return finish(sockets::get_plain_option(fd, s, level, name, value, length));
   }
   return libc().getsockopt(fd, level, name, value, length);
 }
@@ -160,6 +181,9 @@ SHUNT_EXPORT int setsockopt(int fd, int level, int name, const void* value,
                             socklen_t length) noexcept {
   if (sockets::Socket* s = of_kind(fd, sockets::Kind::kConnection)) {
     return finish(sockets::set_connection_option(fd, s, level, name, value, length));
+  }
+  if (sockets::Socket* s = of_kind(fd, sockets::Kind::kPlain)) {
+    return finish(sockets::set_plain_option(fd, s, level, name, value, length));
   }
   const int r = libc().setsockopt(fd, level, name, value, length);
   if (r == 0) {

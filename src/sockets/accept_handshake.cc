@@ -169,7 +169,7 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
     return -EMFILE;
   }
   sys::close(parts.area_fd);
-  install(s, c, r->via_driver ? partition_name_of(c->remote) : nullptr);
+  install(bell, s, c, r->via_driver ? partition_name_of(c->remote) : nullptr);
   return bell;
 }
 

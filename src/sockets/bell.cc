@@ -16,6 +16,7 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::uint64_t kGlanceEveryUs = 1000;
+constexpr int kSwitchYields = 1000;
 
 void note_gone(Connection* c) {
   c->gone_noticed.store(true, std::memory_order_release);
@@ -74,8 +75,9 @@ bool poison(Connection* c) {
 
 // Plain bytes follow the mark: keep what was read of them for follow_downgrade(). With c->bell held.
 bool find_mark(Connection* c, const std::uint8_t* bytes, std::size_t size) {
-  const auto* mark = static_cast<const std::uint8_t*>(std::memchr(bytes, wire::kPlainMark, size));
-  if (mark == nullptr) return false;
+  const std::uint8_t* mark = bytes;
+  while (mark != bytes + size && *mark == wire::kRing) ++mark;
+  if (mark == bytes + size || *mark != wire::kPlainMark) return false;
   const std::size_t kept = size - static_cast<std::size_t>(mark - bytes);
   std::memcpy(c->stash, mark, kept);
   c->stash_begin = 0;
@@ -134,22 +136,43 @@ void refuse_descriptors(int bell) {
   sys::setsockopt(bell, SOL_SOCKET, kPassRights, &no, sizeof no);
 }
 
-void ring(int fd, Connection* connection) {
-  layout::SwitchLine& own = connection->own->switch_line;
-  const layout::Area* peer = connection->peer.load(std::memory_order_acquire);
+namespace {
+
+// One byte, unless the peer is leaving its rings. Answers what the peer's line said.
+std::uint32_t try_ring(int fd, Connection* c) {
+  layout::SwitchLine& own = c->own->switch_line;
+  const layout::Area* peer = c->peer.load(std::memory_order_acquire);
   // Announce, then look (both sequentially consistent): a peer that switches either sees that we are at
   // it, and waits, or we see that it switches. Pairs with downgrade().
   own.ringing.fetch_add(1, std::memory_order_seq_cst);
   ring::full_fence();
+  const std::uint32_t plain =
+      peer != nullptr ? Untrusted(peer->switch_line.plain).copy_acquire() : layout::kCarrying;
   long r = 0;
-  if (peer == nullptr || Untrusted(peer->switch_line.plain).copy() == layout::kCarrying) {
+  if (plain == layout::kCarrying) {
     const std::uint8_t byte = wire::kRing;
     r = sys::send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
   }
   own.ringing.fetch_sub(1, std::memory_order_release);
   // A full bell (EAGAIN) rings already.
-  if (r < 0 && r != -EAGAIN && r != -EINTR && fd >= 0) note_if_gone(fd, connection);
+  if (r < 0 && r != -EAGAIN && r != -EINTR && fd >= 0) note_if_gone(fd, c);
+  return plain;
+}
+
+}  // namespace
+
+void ring(int fd, Connection* connection) {
   count_ring();
+  std::uint32_t plain = try_ring(fd, connection);
+  // Switching takes the peer some instructions; then either it is plain, or it gave up and is to be rung.
+  for (int i = 0; plain == layout::kSwitching && i < kSwitchYields; ++i) {
+    sys::sched_yield();
+    plain = try_ring(fd, connection);
+  }
+  if (plain == layout::kPlain) {
+    connection->follow_due.store(true, std::memory_order_release);
+    connection->trouble.store(true, std::memory_order_release);
+  }
 }
 
 bool enter_sleep(int fd, Socket* socket, bool force) {

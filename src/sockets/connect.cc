@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "sockets/cancel.h"
 #include "sockets/config.h"
 #include "sockets/driver_request.h"
 #include "sockets/epoll.h"
@@ -67,7 +68,12 @@ int find_rendezvous(const wire::Endpoint& e, bool nonblocking, wire::Reason* rea
       *reason = wire::Reason::kNotInWindow;
       break;
     }
-    const int r = sys::connect(bell, &names[i].address, names[i].length);
+    int r = 0;
+    {
+      const Undo undo([bell] { sys::close(bell); });
+      const CancelPoint point;
+      r = sys::connect(bell, &names[i].address, names[i].length);
+    }
     if (r == 0) {
       if (trusted(bell, e)) return bell;
       *reason = wire::Reason::kUntrustedListener;
@@ -192,7 +198,11 @@ bool establish(Attempt& a, wire::Reason* reason) {
     return false;
   }
   if (!make_parts(&parts)) return false;
-  if (!deliver(a, parts, source, reason)) {
+  const auto delivered = [&] {
+    const Undo undo([&parts] { discard(&parts); });
+    return deliver(a, parts, source, reason);
+  };
+  if (!delivered()) {
     discard(&parts);
     return false;
   }
@@ -209,7 +219,7 @@ bool establish(Attempt& a, wire::Reason* reason) {
     return false;
   }
   sys::close(parts.area_fd);
-  install(a.socket, c, a.partition != nullptr ? a.partition->name_bytes.data() : nullptr);
+  install(a.fd, a.socket, c, a.partition != nullptr ? a.partition->name_bytes.data() : nullptr);
   attach_registrations(a.socket);
   return true;
 }
@@ -227,7 +237,8 @@ long connect_socket(int fd, Socket* s, const sockaddr* address, socklen_t length
   const Result<wire::Endpoint> parsed = wire::from_sockaddr(address, length);
   Hold hold(s->lock);
   if (!hold.owns()) return -EALREADY;
-  if (s->kind.load(std::memory_order_acquire) == Kind::kConnection) {
+  const Kind kind = s->kind.load(std::memory_order_acquire);
+  if (kind == Kind::kConnection || kind == Kind::kPlain) {
     if (!s->connect_unreported) return -EISCONN;
     s->connect_unreported = false;
     return 0;
@@ -240,6 +251,7 @@ long connect_socket(int fd, Socket* s, const sockaddr* address, socklen_t length
   const wire::Endpoint destination = resolve_any(parsed.value());
   Attempt a{fd, s, destination, (sys::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0, nullptr, -1};
   wire::Reason reason;
+  const Undo undo([s] { s->lock.release(); });
   a.bell = find_rendezvous(destination, a.nonblocking, &reason);
   if (a.bell == -EINTR) return -EINTR;
   bool done = false;

@@ -18,7 +18,7 @@ namespace shunt::sockets {
 
 inline constexpr long kUseKernel = -4093;
 
-// For Kind::kTcp and kConnection. 0 or -EINPROGRESS: done over shared memory. kUseKernel: let the
+// For Kind::kTcp, kConnection and kPlain. 0 or -EINPROGRESS: done over shared memory. kUseKernel: let the
 // kernel connect, then tell connected_by_kernel(); socket->reason says why.
 long connect_socket(int fd, Socket* socket, const sockaddr* address, socklen_t length);
 void connected_by_kernel(int fd, Socket* socket);

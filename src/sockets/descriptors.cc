@@ -142,7 +142,10 @@ long close_descriptor(int fd) {
 }
 
 long duplicate(int fd) {
-  if (lookup(fd) == nullptr || in_vfork_child()) return kPassOn;
+  if (lookup(fd) == nullptr) return kPassOn;
+  if (in_vfork_child()) {
+    return downgrade_for_passing(fd) == 0 ? kPassOn : sys::fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  }
   Socket* s = lookup_pinned(fd);
   const int r = sys::dup(fd);
   if (s == nullptr) return r;
@@ -152,7 +155,10 @@ long duplicate(int fd) {
 }
 
 long duplicate_from(int fd, int lowest, bool close_on_exec) {
-  if (lookup(fd) == nullptr || in_vfork_child()) return kPassOn;
+  if (lookup(fd) == nullptr) return kPassOn;
+  if (in_vfork_child()) {
+    return downgrade_for_passing(fd) == 0 ? kPassOn : sys::fcntl(fd, F_DUPFD_CLOEXEC, lowest);
+  }
   Socket* s = lookup_pinned(fd);
   const int r = sys::fcntl(fd, close_on_exec ? F_DUPFD_CLOEXEC : F_DUPFD, lowest);
   if (s == nullptr) return r;
@@ -162,7 +168,9 @@ long duplicate_from(int fd, int lowest, bool close_on_exec) {
 }
 
 long duplicate_to(int from, int to, int flags) {
-  if (in_vfork_child()) return kPassOn;
+  if (in_vfork_child()) {
+    return downgrade_for_passing(from) == 0 ? kPassOn : sys::dup3(from, to, flags | O_CLOEXEC);
+  }
   if (from == to) return lookup(from) != nullptr ? -EINVAL : kPassOn;
   Socket* source = lookup_pinned(from);
   Socket* target = lookup_pinned(to);

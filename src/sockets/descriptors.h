@@ -1,6 +1,8 @@
 // Descriptors that close, move and multiply: keeping the table in step with the kernel.
 //
-// A vfork child shares our memory but not our descriptors: its calls change nothing here. Everything
+// A vfork child shares our memory but not our descriptors: its calls change nothing here. But what it copies
+// it means to pass on to the program that it becomes, so a connection is downgraded before it is copied
+// (downgrade.h); where that is not possible the copy is close-on-exec. Everything
 // that the provider itself holds open is protected from programs that close what they did not open.
 // Thread safety: any thread. Results: >= 0 or -errno, as the system call of the same name.
 #pragma once

@@ -9,6 +9,8 @@
 #include "sockets/bell.h"
 #include "sockets/downgrade_internal.h"
 #include "sockets/epoll.h"
+#include "sockets/establish.h"
+#include "sockets/plain.h"
 #include "sockets/status.h"
 #include "sockets/stream_internal.h"
 #include "sys/kernel.h"
@@ -19,6 +21,7 @@ namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::int64_t kPatienceNs = 1'000'000'000;
+constexpr int kBusyPauses = 200;
 constexpr int kBufferBytes = 8 * 1024 * 1024;  // asked for; the system's limit decides
 constexpr std::size_t kMarkBytes = 16;         // mark, 7 zeros, position (little-endian)
 
@@ -51,13 +54,16 @@ void prepare_bell(int fd, const Socket* s) {
   }
   const auto set_timeout = [fd](int name, std::int64_t ns) {
     if (ns <= 0) return;
-    const timeval tv{ns / 1'000'000'000, ns % 1'000'000'000 / 1000};
+    // Less than there is in a timeval stands for Linux's "do not wait at all" (options.cc).
+    const timeval tv =
+        ns < 1000 ? timeval{-1, 0} : timeval{ns / 1'000'000'000, ns % 1'000'000'000 / 1000};
     sys::setsockopt(fd, SOL_SOCKET, name, &tv, sizeof tv);
   };
   set_timeout(SO_RCVTIMEO, c->read_timeout_ns);
   set_timeout(SO_SNDTIMEO, c->write_timeout_ns);
   const auto low_water = static_cast<std::int32_t>(c->read_low_water);
   if (low_water > 1) sys::setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof low_water);
+  write_label(fd, {c->local, c->remote, s->family});
 }
 
 // From here on the own area says nothing new. With all three locks held.
@@ -71,13 +77,21 @@ void publish_plain(int fd, Connection* c) {
   if (c->state.write_shut && unsent_rest(c) == 0) sys::raw(SYS_shutdown, fd, SHUT_WR);
 }
 
+// The last part of the own stream that the end that begins copies to the bell: what its buffer surely takes.
+std::uint64_t carried_bytes(int fd) {
+  int room = 0;
+  socklen_t length = sizeof room;
+  sys::getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &length);
+  return static_cast<std::uint64_t>(std::max(room, 0)) / 4;
+}
+
 bool send_mark(int fd, Connection* c) {
   ring::Writer writer = c->write_end();
   const std::uint64_t head = c->writer.head;
-  const std::uint64_t from = head - std::min(writer.in_flight(), kCarriedBytes);
+  const std::uint64_t from = head - std::min(writer.in_flight(), carried_bytes(fd));
   std::uint8_t mark[kMarkBytes] = {wire::kPlainMark};
   for (int i = 0; i < 8; ++i) mark[8 + i] = static_cast<std::uint8_t>(from >> (8 * i));
-  constexpr int kParts = 4;  // 64 KiB touch two segments, or three when some are small
+  constexpr std::size_t kParts = layout::kSegmentCount + 2;
   iovec parts[kParts] = {{mark, sizeof mark}};
   std::size_t used = 1;
   std::size_t size = sizeof mark;
@@ -106,7 +120,18 @@ bool read_empty(int fd) {
   }
 }
 
-enum class Begun { kYes, kPeerFirst, kPeerGone, kNoWay };
+// A thread sleeps until the peer has read from the area: the ring that would wake it must not be taken away.
+bool sleeps_for_room(const Connection* c) {
+  return (c->writer.wait_epoch & 1) != 0 &&
+         c->bell_state.sleepers.load(std::memory_order_seq_cst) != 0;
+}
+
+// An epoll set, perhaps of another process, waits for room and there is none.
+bool is_waited_for_room(Connection* c) {
+  return c->write_armed_epolls.load(std::memory_order_seq_cst) != 0 && !c->write_end().writable();
+}
+
+enum class Begun { kYes, kPeerFirst, kPeerGone, kBusy, kNoWay };
 
 // The first end's part. With all three locks held.
 Begun begin(int fd, const Socket* s) {
@@ -118,6 +143,8 @@ Begun begin(int fd, const Socket* s) {
     own.plain.store(layout::kCarrying, std::memory_order_release);
     return why;
   };
+  // Whoever writes from now on finds that we sleep, comes to ring, and sees that we switch.
+  c->read_end().begin_wait();
   if (peer_plain(c) == layout::kSwitching) {
     if (c->connecting_side) {
       own.plain.store(layout::kCarrying, std::memory_order_release);
@@ -127,13 +154,14 @@ Begun begin(int fd, const Socket* s) {
     await(fd, [c] { return peer_plain(c) != layout::kSwitching; });
   }
   if (peer_plain(c) == layout::kPlain) return no_way(Begun::kPeerFirst);
+  if (c->write_end().refresh() != ring::Status::kOk) return no_way(Begun::kPeerGone);
+  if (is_waited_for_room(c)) return no_way(Begun::kNoWay);
   const auto quiet = [c] {
     return Untrusted(c->peer.load(kRelaxed)->switch_line.ringing).copy_acquire() == 0;
   };
   // One that was killed just before its ring, or is stopped there, is not waited for any longer.
   await(fd, quiet);
   if (!read_empty(fd)) return no_way(Begun::kPeerGone);
-  if (c->write_end().refresh() != ring::Status::kOk) return no_way(Begun::kPeerGone);
   prepare_bell(fd, s);
   if (!send_mark(fd, c)) return no_way(hung_up(fd) ? Begun::kPeerGone : Begun::kNoWay);
   c->rest_sent = c->writer.head;
@@ -197,7 +225,7 @@ bool follow(int fd, const Socket* s) {
   ring::Reader reader = c->read_end();
   if (reader.refresh() != ring::Status::kOk) return false;
   const std::uint64_t head = c->reader.head;
-  if (head - carried_from > kCarriedBytes) return false;
+  if (head - carried_from > layout::kStreamBytes) return false;
   const std::uint64_t tail = c->reader.tail;
   const bool overlap = tail - carried_from <= head - carried_from;  // modular: from <= tail <= head
   if (!skip_carried(fd, c, overlap ? tail - carried_from : 0)) return false;
@@ -253,6 +281,7 @@ long move_to_pair(int fd, Socket* s) {
       if (c->state.dead && c->state.pending_error != 0) sys::send(pair[0], "", 1, MSG_DONTWAIT);
       if (c->state.write_shut) sys::raw(SYS_shutdown, pair[0], SHUT_WR);
       replace_descriptors(s, pair[0]);
+      note_bell(fd, s);
       c->rest_sent = c->writer.head;
       c->downgrade.store(Downgrade::kPlain, std::memory_order_release);
       c->trouble.store(true, std::memory_order_release);
@@ -308,6 +337,7 @@ long downgrade(int fd, Socket* s) {
   const SignalsBlocked blocked;
   Connection* c = s->connection;
   if (!has_area(fd, s, sys::monotonic_ns() + kPatienceNs)) return -EAGAIN;
+  int busy = 0;
   for (int tries = 0; !downgraded(c); ++tries) {
     if (tries == 4 || !follow_downgrade(fd, s)) return -EAGAIN;
     Begun begun = Begun::kPeerFirst;
@@ -320,8 +350,21 @@ long downgrade(int fd, Socket* s) {
       if (follow_due(c)) continue;
       const bool gone = c->peer.load(kRelaxed) == nullptr || c->gone_noticed.load(kRelaxed) ||
                         c->state.dead || c->poisoned.load(kRelaxed);
-      begun = c->bell_shut ? Begun::kNoWay : gone ? Begun::kPeerGone : begin(fd, s);
-      if (begun == Begun::kPeerFirst) c->follow_due.store(true, std::memory_order_release);
+      begun = c->bell_shut         ? Begun::kNoWay
+              : gone               ? Begun::kPeerGone
+              : sleeps_for_room(c) ? Begun::kBusy
+                                   : begin(fd, s);
+      if (begun == Begun::kPeerFirst) {
+        c->follow_due.store(true, std::memory_order_release);
+        c->trouble.store(true, std::memory_order_release);
+      }
+    }
+    if (begun == Begun::kBusy) {
+      if (++busy > kBusyPauses) return -EAGAIN;  // the peer does not read: kept back
+      --tries;
+      constexpr timespec kPause{0, 100'000};
+      sys::raw(SYS_nanosleep, sys::arg(&kPause), 0);
+      continue;
     }
     if (begun == Begun::kNoWay) return -EAGAIN;
     if (begun == Begun::kPeerGone) return move_to_pair(fd, s);
@@ -329,13 +372,36 @@ long downgrade(int fd, Socket* s) {
   return finish_rest(fd, s);
 }
 
+namespace {
+
+// The mark wakes everybody who sleeps on the bell, as long as it is there: they look for room or for plain
+// bytes afterwards. Nobody goes to sleep any more who has seen the peer's flag. A sleeper that was killed stays
+// counted and is not waited for any longer: false.
+bool let_sleepers_wake(Connection* c) {
+  constexpr timespec kPause{0, 100'000};
+  for (int i = 0; i < 1000; ++i) {
+    if (c->bell_state.sleepers.load(std::memory_order_seq_cst) == 0) return true;
+    if (i < 100) {
+      sys::sched_yield();
+    } else {
+      sys::raw(SYS_nanosleep, sys::arg(&kPause), 0);
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
 bool follow_downgrade(int fd, Socket* s) {
   Connection* c = s->connection;
   if (!follow_due(c)) return true;
   const SignalsBlocked blocked;
-  {
+  for (bool done = false; !done;) {
+    const bool patient = let_sleepers_wake(c);
     const Still still(c);
     if (!still.complete()) return false;
+    // With the bell's lock nobody is on his way to sleep.
+    if (patient && c->bell_state.sleepers.load(std::memory_order_seq_cst) != 0) continue;
     if (fd < 0 || !still_under(fd, s, c)) fd = next_descriptor(s, 0, -1);
     if (fd < 0 || !still_under(fd, s, c)) return false;
     c->follow_due.store(false, std::memory_order_release);
@@ -343,6 +409,7 @@ bool follow_downgrade(int fd, Socket* s) {
       if (!follow(fd, s)) reset_untrusted(c);
     }
     if (downgraded(c)) send_rest(fd, c);
+    done = true;
   }
   if (downgraded(c) && !settle(s)) rewatch_registrations(s);
   return true;
@@ -355,7 +422,7 @@ bool settle(Socket* s) {
     const Still still(c);
     if (!still.complete()) return false;
     if (c->downgrade.load(kRelaxed) == Downgrade::kRest && unread_rest(c) == 0 &&
-        unsent_rest(c) == 0) {
+        unsent_rest(c) == 0 && c->state.pending_error == 0) {
       c->downgrade.store(Downgrade::kPlain, std::memory_order_release);
     }
     if (c->downgrade.load(kRelaxed) != Downgrade::kPlain) return false;

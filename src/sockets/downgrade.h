@@ -15,7 +15,7 @@
 //   read the bell empty: only rings are on it
 //   send [mark, X] and the bytes [X, head) of
 //     the own stream that are still unread,
-//     the last kCarriedBytes of them at most
+//     as many of the last as the bell takes
 //   plain = kPlain, kFlagPlain                   sees the flag, or the mark: lock tx, rx, bell
 //                                                read the bell up to and including the mark
 //                                                read from the area up to X, then from the bell; of what was
@@ -23,6 +23,7 @@
 //                                                send [peer.tail, head) of the own stream over the bell,
 //                                                  before anything new; plain = kPlain
 //
+// The first end also announces that it sleeps, so that whoever writes meanwhile comes to ring and sees it switch.
 // So no ring follows the first end's look at an empty bell, and a new holder of it sees the stream's bytes and
 // nothing else. When both ends begin at once the accepting one wins: the connecting one, when it sees
 // kSwitching, goes back to kCarrying and becomes the second; the accepting one waits for that.
@@ -47,8 +48,15 @@ namespace shunt::sockets {
 long downgrade(int fd, Socket* socket);
 
 // Before an exec (or a spawn) of the calling process: downgrades every connection of which a descriptor would
-// stay open. One that cannot be is made close-on-exec: the new program gets EBADF, not garbage.
-void downgrade_inherited();
+// stay open. One that cannot be is made close-on-exec: the new program gets EBADF, not garbage. Should the
+// calling program live on, release_kept() undoes that.
+struct KeptBack {
+  static constexpr int kMost = 16;  // further ones stay close-on-exec
+  int fds[kMost];
+  int count;
+};
+void downgrade_inherited(KeptBack* kept);
+void release_kept(const KeptBack& kept);
 // Before `fd` is handed on with SCM_RIGHTS or named in a spawn's file actions. 0 or -EAGAIN; 0 for a
 // descriptor that is no connection of ours. For a listener: see listener.h, share_listener().
 long downgrade_for_passing(int fd);
@@ -56,7 +64,7 @@ long downgrade_for_passing(int fd);
 // ---- for the other calls of this layer ----
 
 // The peer began: do the second end's part. With no lock held; fd may be -1. Cheap when there is nothing to
-// do. False: not now, this thread is inside one of the connection's locks (a signal handler asks).
+// do. The caller is not counted as a sleeper. False: not now, this thread is inside one of the connection's locks (a signal handler asks).
 bool follow_downgrade(int fd, Socket* socket);
 inline bool follow_due(const Connection* c) {
   return c->follow_due.load(std::memory_order_acquire);
@@ -64,6 +72,10 @@ inline bool follow_due(const Connection* c) {
 // The rings carry nothing any more; send and receive go through the functions below.
 inline bool downgraded(const Connection* c) {
   return c->downgrade.load(std::memory_order_acquire) != Downgrade::kNone;
+}
+// Either of the two; the hot path's only look. (Both come with `trouble`, which it reads anyway.)
+inline bool leaves_rings(const Connection* c) {
+  return c->trouble.load(std::memory_order_acquire) && (follow_due(c) || downgraded(c));
 }
 // Data calls on a connection that is downgraded but has a rest; with no lock held. kNotOurs: it is Kind::kPlain
 // now, look the descriptor up again.

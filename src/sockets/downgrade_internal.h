@@ -5,9 +5,6 @@
 
 namespace shunt::sockets {
 
-// The last part of the own stream that the end that begins copies to the bell. It fits any socket buffer.
-inline constexpr std::uint64_t kCarriedBytes = 64 * 1024;
-
 // tx, rx and bell of a connection, in this order: nobody moves a byte or rings.
 class Still {
  public:

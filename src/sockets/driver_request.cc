@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "sockets/cancel.h"
 #include "sockets/config.h"
 #include "sys/kernel.h"
 #include "wire/partition_table.h"
@@ -21,11 +22,15 @@ int connect_to_driver() {
   if (!address.ok()) return -1;
   const int fd = sys::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
   if (fd < 0) return -1;
-  if (sys::connect(fd, &address.value(), sizeof(sockaddr_un)) != 0) {
-    sys::close(fd);
-    return -1;
+  int r = 0;
+  {
+    const Undo undo([fd] { sys::close(fd); });
+    const CancelPoint point;
+    r = sys::connect(fd, &address.value(), sizeof(sockaddr_un));
   }
-  return fd;
+  if (r == 0) return fd;
+  sys::close(fd);
+  return -1;
 }
 
 // The driver's verdict: kNone when the request is in the listener's backlog.
@@ -35,7 +40,11 @@ wire::Reason await_verdict(int driver, std::int64_t deadline) {
     if (left <= 0) return wire::Reason::kDriverDown;
     const timespec timeout{left / 1'000'000'000, left % 1'000'000'000};
     pollfd p{driver, POLLIN, 0};
-    const int r = sys::ppoll(&p, 1, &timeout, nullptr);
+    int r = 0;
+    {
+      const CancelPoint point;
+      r = sys::ppoll(&p, 1, &timeout, nullptr);
+    }
     if (r == -EINTR) continue;
     if (r <= 0) return wire::Reason::kDriverDown;
     wire::MessageBytes bytes;
@@ -73,6 +82,10 @@ int request_from_driver(const wire::Message& connect, int area_fd, int reservati
   if (sys::send_fds(driver, bytes.data(), bytes.size(), fds, 3, 0) ==
       static_cast<long>(bytes.size())) {
     sys::close(bell[1]);
+    const Undo undo([driver, &bell] {
+      sys::close(driver);
+      sys::close(bell[0]);
+    });
     *reason = await_verdict(driver, deadline);
   } else {
     sys::close(bell[1]);

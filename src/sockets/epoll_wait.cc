@@ -4,8 +4,10 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell.h"
+#include "sockets/cancel.h"
 #include "sockets/downgrade.h"
 #include "sockets/epoll_internal.h"
+#include "sockets/epoll_registry.h"
 #include "sockets/trim.h"
 #include "sys/kernel.h"
 
@@ -158,8 +160,22 @@ bool arm_all(EpollSet* set) {
   return true;
 }
 
-// Sleeps in the kernel once. >= 0: events for the program in `events`; -EINTR; kPassToKernel: look
-// again. *timed_out: the kernel's wait ran out.
+// A sleeper was cancelled. The kernel may have handed it events that nobody else is told of: every
+// entry is looked at again, by a sleeper of the same set too.
+void abandon_sleep(EpollSet* set) {
+  set->sleepers.fetch_sub(1, std::memory_order_seq_cst);
+  Hold hold(set->lock);
+  if (!hold.owns()) return;
+  for (EpollEntry* e = set->entries; e != nullptr; e = e->next_of_set) {
+    if (e->watched != Watched::kConnection) continue;
+    disarm(e);
+    make_hot(e);
+  }
+  kick(set);
+}
+
+// Sleeps in the kernel once, a cancellation point. >= 0: events for the program in `events`; -EINTR;
+// kPassToKernel: look again. *timed_out: the kernel's wait ran out.
 long sleep_once(EpollSet* set, int epfd, epoll_event* events, int max, std::int64_t deadline,
                 const sigset_t* mask, bool* timed_out) {
   trim_idle();
@@ -175,8 +191,13 @@ long sleep_once(EpollSet* set, int epfd, epoll_event* events, int max, std::int6
   }
   epoll_event kernel_events[kKernelBatch];
   const std::uint64_t begin = ticks();
-  const long r = kernel_wait(epfd, kernel_events, std::min(max, kKernelBatch),
-                             deadline >= 0 ? &left : nullptr, mask);
+  long r = 0;
+  {
+    const Undo undo([set] { abandon_sleep(set); });
+    const CancelPoint point;
+    r = kernel_wait(epfd, kernel_events, std::min(max, kKernelBatch),
+                    deadline >= 0 ? &left : nullptr, mask);
+  }
   const std::uint64_t slept_us = (ticks() - begin) / ticks_per_us;
   set->spin.slept(static_cast<std::uint32_t>(std::min<std::uint64_t>(slept_us, 1'000'000)));
   set->sleepers.fetch_sub(1, std::memory_order_seq_cst);
@@ -184,6 +205,14 @@ long sleep_once(EpollSet* set, int epfd, epoll_event* events, int max, std::int6
   *timed_out = r == 0;
   Hold hold(set->lock);
   return sort_events(set, kernel_events, static_cast<int>(r), events);
+}
+
+// Before a wait leaves while other threads sleep on the same set: what it found or was woken for is hot
+// now, and nobody would ring the others for more of it. What is due all the same, one of them reports.
+void hand_on(EpollSet* set) {
+  if (set->hot == nullptr || set->sleepers.load(std::memory_order_seq_cst) == 0) return;
+  Hold hold(set->lock);
+  if (hold.owns() && !arm_all(set)) signal(set);
 }
 
 }  // namespace
@@ -212,7 +241,10 @@ long wait_epoll(int epfd, epoll_event* events, int max, std::int64_t timeout_ns,
     rouse_missed();
     if (result != 0 || timed_out) break;
     if (set->hot != nullptr && spin_until(set->spin, [set] { return hot_moved(set); })) continue;
-    result = sleep_once(set, epfd, events, max, deadline, mask, &timed_out);
+    {
+      const Undo undo([s] { unpin(s); });
+      result = sleep_once(set, epfd, events, max, deadline, mask, &timed_out);
+    }
     rouse_missed();
     if (result == kPassToKernel) continue;
     if (result < 0) break;
@@ -222,6 +254,8 @@ long wait_epoll(int epfd, epoll_event* events, int max, std::int64_t timeout_ns,
     }
     if (result > 0) break;
   }
+  hand_on(set);
+  rouse_missed();
   unpin(s);
   return result;
 }

@@ -41,7 +41,19 @@ const char* partition_name_of(const wire::Endpoint& endpoint) {
   return p != nullptr && p != own_partition() ? p->name_bytes.data() : nullptr;
 }
 
-void install(Socket* socket, Connection* connection, const char* peer_partition) {
+void note_bell(int fd, Socket* socket) {
+  struct stat st;
+  socket->inode = sys::fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
+bool names_bell(int fd, const Socket* socket) {
+  struct stat st;
+  if (sys::fstat(fd, &st) != 0 || !S_ISSOCK(st.st_mode)) return false;
+  return socket->inode == 0 || socket->inode == st.st_ino;
+}
+
+void install(int fd, Socket* socket, Connection* connection, const char* peer_partition) {
+  note_bell(fd, socket);
   socket->connection = connection;
   socket->kind.store(Kind::kConnection, std::memory_order_release);
   report(socket, {.state = layout::EntryState::kEstablished,

@@ -102,8 +102,24 @@ long accept_shunted(int listener_fd, Socket* s, int flags) {
   return -EAGAIN;
 }
 
-long accept_ordinary(int fd, Socket* s, int flags) {
+// Never sleeps, although a listener that is shared with another program may be a blocking one. It is looked at
+// first, so that the other program finds it changed only while there is somebody to accept.
+int accept_at_once(int fd, int flags) {
+  const int kernel_flags = sys::fcntl(fd, F_GETFL);
+  if (kernel_flags < 0 || (kernel_flags & O_NONBLOCK) != 0) {
+    return sys::accept4(fd, nullptr, nullptr, flags);
+  }
+  pollfd p{fd, POLLIN, 0};
+  const timespec now{0, 0};
+  if (sys::ppoll(&p, 1, &now, nullptr) != 1) return -EAGAIN;
+  sys::fcntl(fd, F_SETFL, kernel_flags | O_NONBLOCK);
   const int accepted = sys::accept4(fd, nullptr, nullptr, flags);
+  sys::fcntl(fd, F_SETFL, kernel_flags);
+  return accepted;
+}
+
+long accept_ordinary(int fd, Socket* s, int flags) {
+  const int accepted = accept_at_once(fd, flags);
   if (accepted >= 0) accepted_by_kernel(accepted, s->family, wire::Reason::kOrdinaryPeer);
   return accepted;
 }
@@ -197,6 +213,23 @@ long accept_socket(int fd, Socket* s, sockaddr* address, socklen_t* length, int 
 
 int waiting_descriptor(int fd, const Socket* s) {
   return s->listener != nullptr ? s->listener->waiter : fd;
+}
+
+void share_listener(int fd, Socket* s) {
+  Hold hold(s->lock);
+  const Listener* l = s->listener;
+  // In a vfork child the number may name something else.
+  if (l == nullptr || l->program_nonblocking || int_option(fd, SOL_SOCKET, SO_ACCEPTCONN) == 0)
+    return;
+  const int kernel_flags = sys::fcntl(fd, F_GETFL);
+  if (kernel_flags >= 0) sys::fcntl(fd, F_SETFL, kernel_flags & ~O_NONBLOCK);
+}
+
+void leave_rendezvous(int fd, Socket* s) {
+  Hold hold(s->lock);
+  const Listener* l = s->listener;
+  if (l == nullptr || int_option(fd, SOL_SOCKET, SO_ACCEPTCONN) == 0) return;
+  sys::raw(SYS_shutdown, l->rendezvous, SHUT_RDWR);
 }
 
 long shutdown_listener(int fd, Socket* s, int how) {

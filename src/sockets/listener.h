@@ -6,6 +6,9 @@
 //
 // While it has a rendezvous, the kernel's listener is non-blocking (an accept must never sleep on one
 // kind of client while the other waits); F_GETFL and F_SETFL show and set what the program means.
+// The flag belongs to the kernel's socket, so another program that comes by it (exec, SCM_RIGHTS) sees it
+// too: share_listener() gives it back to the one that the program chose, and accept_socket() copes with
+// finding it so. The other program serves the ordinary clients; the rendezvous stays here.
 // Thread safety: any thread. Results: >= 0 or -errno.
 #pragma once
 
@@ -24,6 +27,12 @@ long accept_socket(int fd, Socket* socket, sockaddr* address, socklen_t* length,
 
 // The descriptor that stands for the listener in a kernel wait.
 int waiting_descriptor(int fd, const Socket* socket);
+
+// Before `fd` gets a holder that is another program.
+void share_listener(int fd, Socket* socket);
+// Another program is to serve the listener too: programs under Shunt no longer find its rendezvous, in whatever
+// process that shares it, and connect by kernel TCP. Those that have connected already are accepted here.
+void leave_rendezvous(int fd, Socket* socket);
 
 // shutdown() of a listener: both kinds of clients are refused from then on.
 long shutdown_listener(int fd, Socket* socket, int how);

@@ -136,10 +136,10 @@ long ask_socket_level(int fd, Socket* s, int name, void* value, socklen_t* lengt
   }
 }
 
-long ask_other_level(Socket* s, int level, int name, void* value, socklen_t* length) {
+long ask_other_level(int fd, Socket* s, int level, int name, void* value, socklen_t* length) {
   if (level == kTcp && name == TCP_INFO) {
     TcpInfoBytes info;
-    const std::uint32_t size = make_tcp_info(s, &info);
+    const std::uint32_t size = make_tcp_info(fd, s, &info);
     return answer(kTcp, info.bytes, size, value, length);
   }
   if (level == kTcp && name == TCP_MAXSEG) return answer_segment(s, value, length);
@@ -199,7 +199,7 @@ long get_connection_option(int fd, Socket* s, int level, int name, void* value, 
   if (*length > INT32_MAX) return -EINVAL;
   if (value == nullptr && *length > 0) return -EFAULT;
   const long by_hand = level == SOL_SOCKET ? ask_socket_level(fd, s, name, value, length)
-                                           : ask_other_level(s, level, name, value, length);
+                                           : ask_other_level(fd, s, level, name, value, length);
   if (by_hand != kNotByHand) return by_hand;
   StoredOption stored;
   const bool write_only = level == SOL_SOCKET && (name == SO_SNDBUFFORCE || name == SO_RCVBUFFORCE);

@@ -6,6 +6,7 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell.h"
+#include "sockets/cancel.h"
 #include "sockets/downgrade.h"
 #include "sockets/epoll.h"
 #include "sockets/status.h"
@@ -110,10 +111,18 @@ long wait_readable(int fd, Socket* s, std::uint64_t seen, std::int64_t deadline,
     Hold rx(c->rx);
     arm_read(c);
     absorb_events(c);
-    sleep = c->reader.tail + readable_bytes(c) == seen && !read_over(c) && !follow_due(c);
+    sleep = c->reader.tail + readable_bytes(c) == seen && !read_over(c) && !leaves_rings(c);
   }
   const std::uint64_t begin = ticks();
-  const long result = sleep ? sleep_on_bell(fd, deadline) : 0;
+  long result = 0;
+  if (sleep) {
+    const Undo undo([c] {
+      leave_sleep(c);
+      Hold rx(c->rx);
+      if (rx.owns()) disarm_read(c);
+    });
+    result = sleep_on_bell(fd, deadline);
+  }
   const std::uint64_t slept_us = (ticks() - begin) / ticks_per_us;
   leave_sleep(c);
   {
@@ -154,13 +163,18 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
   long result = 0;
   for (;;) {
     std::uint64_t seen = 0;
-    if (!follow_downgrade(fd, s)) {
-      result = -EINTR;
-      break;
-    }
-    if (downgraded(c)) {
-      if (total == 0) result = receive_with_rest(fd, s, parts, count, flags);
-      break;
+    if (leaves_rings(c)) {
+      if (!follow_downgrade(fd, s)) {
+        result = -EINTR;
+        break;
+      }
+      if (downgraded(c)) {
+        const Undo undo([s, pinned] {
+          if (pinned) unpin(s);
+        });
+        if (total == 0) result = receive_with_rest(fd, s, parts, count, flags);
+        break;
+      }
     }
     {
       Hold rx(c->rx);
@@ -169,7 +183,7 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
         break;
       }
       if (c->rx.recovered()) reset_broken(c);
-      if (follow_due(c) || downgraded(c)) continue;
+      if (leaves_rings(c)) continue;
       if (!still_under(fd, s, c)) {
         // Closed by another thread. As in the kernel, a receive that slept through it still takes
         // what has come; the number may be another file by now, so nothing is rung.
@@ -206,7 +220,10 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
     if (deadline < 0) {
       deadline = deadline_from(c->read_timeout_ns, sys::monotonic_ns());
     }
-    result = wait_readable(fd, s, seen, deadline, vain);
+    {
+      const Undo undo([s] { unpin(s); });
+      result = wait_readable(fd, s, seen, deadline, vain);
+    }
     if (result < 0) break;
   }
   rouse_missed();

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "sockets/cancel.h"
 #include "sockets/downgrade_internal.h"
 #include "sockets/status.h"
 #include "sockets/stream_internal.h"
@@ -53,7 +54,8 @@ long gather_rest(Connection* c, const iovec* parts, std::size_t count, int flags
   return static_cast<long>(total);
 }
 
-// Waits until the bell shows `events`, or takes more of the rest. 0, -EAGAIN (time is up), -EINTR.
+// A cancellation point. Waits until the bell shows `events`, or takes more of the rest.
+// 0, -EAGAIN (time is up), -EINTR.
 long wait_for(int fd, short events, std::int64_t deadline_ns) {
   timespec left{};
   if (deadline_ns != 0) {
@@ -62,7 +64,11 @@ long wait_for(int fd, short events, std::int64_t deadline_ns) {
     left = {ns / 1'000'000'000, ns % 1'000'000'000};
   }
   pollfd p{fd, events, 0};
-  const int r = sys::ppoll(&p, 1, deadline_ns != 0 ? &left : nullptr, nullptr);
+  int r = 0;
+  {
+    const CancelPoint point;
+    r = sys::ppoll(&p, 1, deadline_ns != 0 ? &left : nullptr, nullptr);
+  }
   return r < 0 ? r : r == 0 ? -EAGAIN : 0;
 }
 
@@ -93,7 +99,9 @@ long send_rest(int fd, Connection* c) {
     const long sent = n == 0 ? -EPIPE : sys::send(fd, data, n, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent == -EAGAIN || sent == -EINTR) return 0;
     if (sent < 0) {
+      // Unread bytes that nobody will read: TCP would have been told so by a reset.
       c->rest_sent = c->writer.head;
+      c->state.pending_error = ECONNRESET;
       return sent;
     }
     c->rest_sent += static_cast<std::uint64_t>(sent);
@@ -130,6 +138,10 @@ long receive_with_rest(int fd, Socket* s, const iovec* parts, std::size_t count,
     m.msg_iov = const_cast<iovec*>(parts);
     m.msg_iovlen = count;
     const long n = sys::recvmsg(fd, &m, (flags & MSG_PEEK) | MSG_DONTWAIT);
+    if (n == 0 && c->state.pending_error != 0) {
+      Hold hold(c->state_lock);
+      return -conn::take_error(c->state);
+    }
     if (n != -EAGAIN || dont_wait) return n;
     // The rest leaves while we wait: the answer may depend on it.
     const long r = wait_for(fd, POLLIN | POLLOUT, deadline);
@@ -231,6 +243,7 @@ std::uint64_t available_with_rest(int fd, Socket* s) {
 }
 
 void send_rest_before_close(int fd, Socket* s) {
+  const NoCancel uncancelled;
   Connection* c = s->connection;
   for (;;) {
     std::uint64_t before = 0;

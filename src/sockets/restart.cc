@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "sockets/cancel.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -39,6 +40,8 @@ bool interrupts(std::uint64_t set, bool* handled) {
 
 long wait_readable_restarting(int fd, std::int64_t timeout_ns) {
   const std::int64_t deadline = timeout_ns > 0 ? sys::monotonic_ns() + timeout_ns : 0;
+  // Its signal is held back with the others, and acts when nothing is held here.
+  const CancelPoint point;
   for (;;) {
     const std::uint64_t all = ~std::uint64_t{0};
     std::uint64_t blocked = 0;

@@ -9,7 +9,7 @@ namespace shunt::sockets {
 // asks for SA_RESTART runs its handler and the wait goes on; after another one it is -EINTR. (poll
 // itself never restarts, so signals are held back while waiting, looked at, and then let through.)
 // With `timeout_ns` > 0 every handler ends the wait, as Linux has it for sockets with a time-out;
-// -EAGAIN when it is over. 0: input.
+// -EAGAIN when it is over. 0: input. A cancellation point.
 long wait_readable_restarting(int fd, std::int64_t timeout_ns);
 
 // SO_RCVTIMEO of a kernel socket in ns; 0: none.

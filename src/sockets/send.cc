@@ -7,6 +7,7 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell.h"
+#include "sockets/cancel.h"
 #include "sockets/downgrade.h"
 #include "sockets/epoll.h"
 #include "sockets/status.h"
@@ -172,10 +173,18 @@ long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
     Hold tx(c->tx);
     arm_write(c);
     absorb_events(c);
-    sleep = !writer_has_room(c) && !write_over(c) && !follow_due(c);
+    sleep = !writer_has_room(c) && !write_over(c) && !leaves_rings(c);
   }
   const std::uint64_t begin = ticks();
-  const long result = sleep ? sleep_on_bell(fd, deadline) : 0;
+  long result = 0;
+  if (sleep) {
+    const Undo undo([c] {
+      leave_sleep(c);
+      Hold tx(c->tx);
+      if (tx.owns()) disarm_write(c);
+    });
+    result = sleep_on_bell(fd, deadline);
+  }
   const std::uint64_t slept_us = (ticks() - begin) / ticks_per_us;
   leave_sleep(c);
   {
@@ -200,21 +209,26 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
   VainWakes vain;
   long result = 0;
   for (;;) {
-    if (!follow_downgrade(fd, s)) {
-      result = -EAGAIN;
-      break;
-    }
-    if (downgraded(c)) {
-      if (done > 0 && (dont_wait || c->nonblocking.load(kRelaxed))) break;
-      result = send_with_rest(fd, s, parts, count, done, flags);
-      if (result > 0) done = static_cast<std::size_t>(result);
-      break;
+    if (leaves_rings(c)) {
+      if (!follow_downgrade(fd, s)) {
+        result = -EAGAIN;
+        break;
+      }
+      if (downgraded(c)) {
+        if (done > 0 && (dont_wait || c->nonblocking.load(kRelaxed))) break;
+        const Undo undo([s, pinned] {
+          if (pinned) unpin(s);
+        });
+        result = send_with_rest(fd, s, parts, count, done, flags);
+        if (result > 0) done = static_cast<std::size_t>(result);
+        break;
+      }
     }
     {
       Hold tx(c->tx);
       if (!tx.owns()) return defer(c, parts, count);
       if (c->tx.recovered()) reset_broken(c);
-      if (follow_due(c) || downgraded(c)) continue;
+      if (leaves_rings(c)) continue;
       if (!still_under(fd, s, c)) {
         result = done > 0 || pinned ? -EBADF : kNotOurs;
         break;
@@ -224,7 +238,7 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
       c->write_end().take_echo();
       if (c->write_end().in_flight() > 0) glance(fd, s);
       result = may_send(c, size - done);
-      if (follow_due(c)) continue;
+      if (leaves_rings(c)) continue;
       if (result <= -10'000) {
         done = size;  // discarded, as the write that TCP answers with RST
         break;
@@ -247,9 +261,14 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
     if (deadline < 0) {
       deadline = deadline_from(c->write_timeout_ns, sys::monotonic_ns());
     }
-    result = wait_writable(fd, s, deadline, vain);
+    {
+      const Undo undo([s] { unpin(s); });
+      result = wait_writable(fd, s, deadline, vain);
+    }
     if (result < 0) break;
   }
+  // The peer has left its rings while we wrote: what we wrote is sent over the bell.
+  if (leaves_rings(c)) follow_downgrade(fd, s);
   rouse_missed();
   if (pinned) unpin(s);
   return done > 0 || size == 0 ? static_cast<long>(done) : result;

@@ -73,6 +73,7 @@ Socket* enter(int fd, Kind kind, std::uint16_t family) {
   s->family = family;
   s->connect_unreported = false;
   s->refs.store(0, std::memory_order_relaxed);
+  s->inode = 0;
   s->reservation = -1;
   s->listener = nullptr;
   s->epoll = nullptr;

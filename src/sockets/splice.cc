@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "sockets/bell.h"
+#include "sockets/cancel.h"
 #include "sockets/downgrade.h"
 #include "sockets/status.h"
 #include "sockets/stream_internal.h"
@@ -48,7 +49,11 @@ bool is_nonblocking(int fd) { return (sys::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0
 // 0: ready (or at its end); -EAGAIN, -EINTR; -EPIPE: nobody reads it, and SIGPIPE was raised.
 long wait_for_pipe(int fd, short events, bool dont_wait) {
   pollfd p{fd, events, 0};
-  const int r = sys::ppoll(&p, 1, dont_wait ? &kNoTime : nullptr, nullptr);
+  int r = 0;
+  {
+    const CancelPoint point;
+    r = sys::ppoll(&p, 1, dont_wait ? &kNoTime : nullptr, nullptr);
+  }
   if (r <= 0) return r < 0 ? r : -EAGAIN;
   if ((events & POLLOUT) == 0 || (p.revents & POLLERR) == 0) return 0;
   sys::tgkill(sys::getpid(), sys::gettid(), SIGPIPE);
@@ -87,6 +92,7 @@ long write_pipe(int fd, const std::uint8_t* data, std::size_t size) {
 // Bytes that have left the pipe must get into the stream. There was room for them: only another
 // thread that sends on the same socket can make this wait.
 long send_all(int fd, Socket* s, const std::uint8_t* data, std::size_t size) {
+  const NoCancel uncancelled;
   std::size_t done = 0;
   while (done < size) {
     const long n = send_once(fd, s, data + done, size - done);
@@ -243,6 +249,10 @@ long splice_stream(int in_fd, Socket* in, off_t* in_offset, int out_fd, Socket* 
   const TransferBuffer buffer;
   if (buffer.data() == nullptr) return -ENOMEM;
   count = std::min(count, kMaxTransfer);
+  const Undo undo([&] {
+    buffer.~TransferBuffer();
+    pinned.~Pinned();
+  });
   const bool dont_wait = (flags & SPLICE_F_NONBLOCK) != 0 || is_nonblocking(pipe_fd);
   return in != nullptr ? stream_to_pipe(in_fd, in, out_fd, count, dont_wait, buffer)
                        : pipe_to_stream(in_fd, out_fd, out, count, dont_wait, buffer);

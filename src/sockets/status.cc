@@ -186,13 +186,15 @@ void inherit_entry(int /*fd*/, Socket* socket, void* context) {
   if (p == nullptr) return;
   StatusEntry* entry = allocate(p);
   if (entry == nullptr) return;
-  if (socket->kind.load(std::memory_order_acquire) == Kind::kConnection) {
+  const Kind kind = socket->kind.load(std::memory_order_acquire);
+  const bool plain = kind == Kind::kPlain;
+  if (kind == Kind::kConnection || plain) {
     // Not from the parent's page: a server that forks closes its copy, and the entry, at once.
     const Connection* c = socket->connection;
     fill(p, entry,
          {.state = EntryState::kEstablished,
-          .via = EntryVia::kSharedMemory,
-          .reason = wire::Reason::kNone,
+          .via = plain ? EntryVia::kKernel : EntryVia::kSharedMemory,
+          .reason = plain ? wire::Reason::kPassedOn : wire::Reason::kNone,
           .detail = nullptr,
           .local = c->local,
           .peer = c->remote,

@@ -7,6 +7,7 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell.h"
+#include "sockets/cancel.h"
 #include "sockets/downgrade.h"
 #include "sockets/epoll.h"
 #include "sockets/stream_internal.h"
@@ -41,7 +42,11 @@ long sleep_on_bell(int fd, std::int64_t deadline_ns) {
     // The kernel's own receive: EINTR or a restart, as the program's SA_RESTART says. A socket that
     // another thread made non-blocking meanwhile answers EAGAIN: wait with poll then.
     std::uint8_t byte;
-    const long r = sys::recv(fd, &byte, 1, MSG_PEEK);
+    long r = 0;
+    {
+      const CancelPoint point;
+      r = sys::recv(fd, &byte, 1, MSG_PEEK);
+    }
     if (r == -EINTR) return -EINTR;
     if (r != -EAGAIN) return 0;
   }
@@ -52,7 +57,11 @@ long sleep_on_bell(int fd, std::int64_t deadline_ns) {
     left = {ns / 1'000'000'000, ns % 1'000'000'000};
   }
   pollfd p{fd, POLLIN, 0};
-  const long r = sys::ppoll(&p, 1, deadline_ns != 0 ? &left : nullptr, nullptr);
+  long r = 0;
+  {
+    const CancelPoint point;
+    r = sys::ppoll(&p, 1, deadline_ns != 0 ? &left : nullptr, nullptr);
+  }
   if (r == -EINTR) return -EINTR;
   return r == 0 ? -EAGAIN : 0;
 }
@@ -103,6 +112,7 @@ long shutdown_stream(int fd, Socket* s, int how) {
   if (!follow_downgrade(fd, s)) return -EAGAIN;
   const long r =
       downgraded(s->connection) ? shutdown_with_rest(fd, s, how) : shutdown_locked(fd, s, how);
+  if (leaves_rings(s->connection)) follow_downgrade(fd, s);
   rouse_missed();
   return r;
 }
@@ -129,6 +139,7 @@ std::uint32_t stream_events(Socket* s, std::uint32_t wanted) {
 }
 
 std::uint64_t bytes_available(Socket* s) {
+  if (s->connection->peer.load(std::memory_order_acquire) == nullptr) look_at_bell(-1, s);
   follow_downgrade(-1, s);
   if (downgraded(s->connection)) return available_with_rest(-1, s);
   Hold rx(s->connection->rx);

@@ -8,8 +8,8 @@
 
 namespace shunt::sockets {
 
-// Sleeps once on the bell. deadline_ns: monotonic, 0: none. 0: woken (or worth another look);
-// -EINTR; -EAGAIN: the deadline has passed.
+// A cancellation point (cancel.h). Sleeps once on the bell. deadline_ns: monotonic, 0: none. 0: woken
+// (or worth another look); -EINTR; -EAGAIN: the deadline has passed.
 long sleep_on_bell(int fd, std::int64_t deadline_ns);
 
 // How often a sleeper was woken for nothing in a row; escalates from yielding to forcing a drain.

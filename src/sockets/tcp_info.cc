@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "sockets/bell.h"
+#include "sockets/plain_calls.h"
 #include "sockets/stream.h"
 
 namespace shunt::sockets {
@@ -33,8 +34,9 @@ std::uint32_t segments(std::uint64_t bytes, std::uint32_t segment_bytes) {
 
 }  // namespace
 
-std::uint32_t make_tcp_info(Socket* s, TcpInfoBytes* out) {
+std::uint32_t make_tcp_info(int fd, Socket* s, TcpInfoBytes* out) {
   Connection* c = s->connection;
+  const bool plain = s->kind.load(std::memory_order_acquire) == Kind::kPlain;
   const ConnectedModel model = connected_model(s->family);
   tcp_info info{};
   const std::size_t known = std::min<std::size_t>(model.info_bytes, sizeof info);
@@ -42,9 +44,9 @@ std::uint32_t make_tcp_info(Socket* s, TcpInfoBytes* out) {
 
   const std::uint64_t sent = c->bytes_sent.load(std::memory_order_relaxed);
   const std::uint64_t received = c->bytes_received.load(std::memory_order_relaxed);
-  const std::uint64_t unread = std::min(bytes_unsent(s), sent);
+  const std::uint64_t unread = plain ? 0 : std::min(bytes_unsent(s), sent);
   const auto mss = static_cast<std::uint32_t>(std::max(model.segment_bytes, 1));
-  info.tcpi_state = tcp_state(c);
+  info.tcpi_state = plain ? plain_tcp_state(fd, s) : tcp_state(c);
   info.tcpi_snd_mss = mss;
   info.tcpi_advmss = std::max(info.tcpi_advmss, mss);
   info.tcpi_pmtu = static_cast<std::uint32_t>(model.mtu);

@@ -1,4 +1,4 @@
-// TCP_INFO of a shunted connection: a loopback TCP connection's, with this one's state and counts.
+// TCP_INFO of a shunted or plain connection: a loopback TCP connection's, with this one's state and counts.
 //
 // Thread safety: any thread.
 #pragma once
@@ -13,6 +13,6 @@ struct TcpInfoBytes {
 };
 
 // Returns how many bytes the running kernel's TCP_INFO has.
-std::uint32_t make_tcp_info(Socket* socket, TcpInfoBytes* out);
+std::uint32_t make_tcp_info(int fd, Socket* socket, TcpInfoBytes* out);
 
 }  // namespace shunt::sockets

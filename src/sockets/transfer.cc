@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "sockets/cancel.h"
 #include "sockets/stream_internal.h"
 #include "sockets/transfer_internal.h"
 #include "sys/kernel.h"
@@ -86,6 +87,7 @@ long send_once(int fd, Socket* s, const std::uint8_t* data, std::size_t size) {
 }
 
 long sendfile_stream(int out_fd, Socket* out, int in_fd, off_t* offset, std::size_t count) {
+  const NoCancel uncancelled;  // as in libc
   const Pinned pinned(out_fd, out);
   if (!pinned.ours()) return kNotOurs;
   const std::int64_t at = offset != nullptr ? *offset : file_position(in_fd);

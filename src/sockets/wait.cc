@@ -6,6 +6,7 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell.h"
+#include "sockets/cancel.h"
 #include "sockets/downgrade.h"
 #include "sockets/epoll.h"
 #include "sockets/listener.h"
@@ -67,6 +68,10 @@ class Poll {
       if (is_connection(s)) {
         const bool want_bell = s->connection->peer.load(std::memory_order_acquire) == nullptr;
         if (want_bell) look_at_bell(fds_[i].fd, s);
+        if (armed_ && leaves_rings(s->connection) && follow_due(s->connection)) {
+          again_ = true;  // follow_downgrade() waits for sleepers, of which we are one
+          continue;
+        }
         events = stream_events(s, wanted) & (wanted | POLLERR | POLLHUP);
       } else if (s != nullptr && s->epoll != nullptr && (wanted & POLLIN) != 0) {
         events = epoll_has_hot_event(s) ? POLLIN : 0;
@@ -106,6 +111,8 @@ class Poll {
 
   // Announces sleep on every connection; afterwards look() once more.
   void arm(bool force) {
+    armed_ = true;
+    again_ = false;
     for (nfds_t i = 0; i < count_; ++i) {
       if (!is_connection(sockets_[i])) continue;
       Connection* c = sockets_[i]->connection;
@@ -128,6 +135,7 @@ class Poll {
     rouse_missed();
   }
   void disarm() {
+    armed_ = false;
     for (nfds_t i = 0; i < count_; ++i) {
       if (!is_connection(sockets_[i])) continue;
       Connection* c = sockets_[i]->connection;
@@ -143,8 +151,14 @@ class Poll {
     }
   }
 
+  // A cancellation point. Armed before; the caller disarms.
   long sleep(const timespec* timeout, const sigset_t* mask) {
     prepare(true);
+    const Undo undo([this] {
+      disarm();
+      this->~Poll();
+    });
+    const CancelPoint point;
     return sys::ppoll(kernel_, count_, timeout, mask);
   }
   // After sleep(): the kernel's own descriptors into revents.
@@ -165,6 +179,7 @@ class Poll {
     }
     rouse_missed();
   }
+  bool again() const { return again_; }
   SpinBudget* spin() {
     for (nfds_t i = 0; i < count_; ++i) {
       if (is_connection(sockets_[i])) return &sockets_[i]->read_spin;
@@ -197,6 +212,8 @@ class Poll {
   Socket** sockets_;
   int connections_ = 0;
   bool others_ = false;
+  bool armed_ = false;
+  bool again_ = false;  // look again, not armed, before sleeping
 };
 
 long run(Poll& poll, std::int64_t timeout_ns, const sigset_t* mask) {
@@ -227,6 +244,10 @@ long run(Poll& poll, std::int64_t timeout_ns, const sigset_t* mask) {
     poll.arm(vain.force);
     long r = poll.look();
     const std::uint64_t begin = ticks();
+    if (r == 0 && poll.again()) {
+      poll.disarm();
+      continue;
+    }
     if (r == 0) {
       r = poll.sleep(deadline >= 0 ? &left : nullptr, mask);
       if (spin != nullptr) {
@@ -267,6 +288,7 @@ long wait_poll(pollfd* fds, nfds_t count, std::int64_t timeout_ns, const sigset_
   {
     auto* sockets = static_cast<Socket**>(memory);
     auto* kernel = reinterpret_cast<pollfd*>(sockets + count);
+    const Undo undo([memory, bytes] { sys::munmap(memory, bytes); });
     Poll poll(fds, count, kernel, sockets);
     r = run(poll, timeout_ns, mask);
   }

@@ -86,6 +86,9 @@ inline int dup(int fd) { return static_cast<int>(raw(SYS_dup, fd)); }
 inline int dup3(int from, int to, int flags) {
   return static_cast<int>(raw(SYS_dup3, from, to, flags));
 }
+inline long getdents64(int fd, void* entries, std::size_t size) {
+  return raw(SYS_getdents64, fd, arg(entries), static_cast<long>(size));
+}
 inline int fstat(int fd, struct stat* out) {
   return static_cast<int>(raw(SYS_fstat, fd, arg(out)));
 }

@@ -28,7 +28,10 @@ class Epoll {
   // The events of the only ready descriptor; 0 when nothing is ready in time.
   std::uint32_t wait(int timeout_ms = kWaitMs, std::uint64_t tag = kTag) {
     epoll_event event[4]{};
-    const int n = epoll_wait(fd_, event, 4, timeout_ms);
+    int n = epoll_wait(fd_, event, 4, timeout_ms);
+    // A program that ends while another thread has SIGCHLD blocked (system(), posix_spawn()) interrupts
+    // epoll_wait, and only it, although nobody handles the signal.
+    while (n < 0 && errno == EINTR) n = epoll_wait(fd_, event, 4, timeout_ms);
     EXPECT_GE(n, 0) << strerror(errno);
     EXPECT_LE(n, 1);
     if (n != 1) return 0;

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "common/names.h"
+
 namespace shunt::test {
 namespace {
 
@@ -37,18 +39,7 @@ std::uint16_t Address::port() const {
                    : reinterpret_cast<const sockaddr_in*>(&storage)->sin_port);
 }
 
-std::string Address::text() const {
-  char ip[INET6_ADDRSTRLEN] = "?";
-  if (storage.ss_family == AF_INET6) {
-    inet_ntop(AF_INET6, &reinterpret_cast<const sockaddr_in6*>(&storage)->sin6_addr, ip, sizeof ip);
-    return "[" + std::string(ip) + "]:" + std::to_string(port());
-  }
-  if (storage.ss_family == AF_INET) {
-    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(&storage)->sin_addr, ip, sizeof ip);
-    return std::string(ip) + ":" + std::to_string(port());
-  }
-  return "family " + std::to_string(storage.ss_family);
-}
+std::string Address::text() const { return address_text(storage); }
 
 Address local_address(int fd) {
   Address a;
@@ -188,18 +179,6 @@ void drain(int fd, std::size_t size) {
     if (n <= 0) fail("drain");
     size -= static_cast<std::size_t>(n);
   }
-}
-
-std::string pattern(std::size_t size, std::uint64_t seed) {
-  std::string data(size, '\0');
-  std::uint64_t x = seed * 0x9e3779b97f4a7c15U + 1;
-  for (char& c : data) {
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    c = static_cast<char>(x >> 32);
-  }
-  return data;
 }
 
 SignalHandler::SignalHandler(int signal, void (*handler)(int), int flags) : signal_(signal) {

@@ -29,6 +29,8 @@
 #include <utility>
 #include <vector>
 
+#include "common/pattern.h"
+
 namespace shunt::test {
 
 inline constexpr int kWaitMs = 5000;  // how long anything that must happen may take
@@ -100,8 +102,6 @@ void expect_echo(int from, int to, const std::string& data);  // from sends, to 
 std::size_t fill(int fd);
 // Reads `size` bytes in the blocking or non-blocking way and throws them away.
 void drain(int fd, std::size_t size);
-
-std::string pattern(std::size_t size, std::uint64_t seed = 1);
 
 // A forked child: runs `body`, exits with its result (0: success). Killed by the destructor, by the
 // death of the parent and by a time limit.

@@ -3,6 +3,7 @@
 
 #include <atomic>
 
+#include "epoll_set.h"
 #include "net.h"
 
 namespace shunt::test {
@@ -121,6 +122,64 @@ TEST(Threads, CloseDoesNotWakeAReader) {
   EXPECT_EQ(send(p.client, "taken", 5, MSG_NOSIGNAL), 5);
   reader.join();
   EXPECT_EQ(got, "taken");
+}
+
+// Two threads sleep on one epoll set. The first is told and stays away; the next event is the second's.
+TEST(Threads, OneEpollSetForTwo) {
+  for (const std::uint32_t more : {std::uint32_t{EPOLLET}, std::uint32_t{0}}) {
+    Pair p = connected_pair();
+    Epoll epoll;
+    epoll.add(p.server, EPOLLIN | more);
+    std::atomic<int> told{0};
+    auto wait_once = [&] {
+      if (epoll.wait() != EPOLLIN) return;
+      char byte;
+      recv(p.server, &byte, 1, MSG_DONTWAIT);
+      ++told;
+    };
+    std::thread a(wait_once);
+    std::thread b(wait_once);
+    std::this_thread::sleep_for(std::chrono::milliseconds(40));
+    for (int i = 1; i <= 2; ++i) {
+      send_all(p.client, "x");
+      const Stopwatch watch;
+      while (told < i && watch.ms() < 1000) std::this_thread::yield();
+      EXPECT_GE(told, i) << more;
+    }
+    p.client.reset();
+    a.join();
+    b.join();
+  }
+}
+
+// What is left to report when one thread leaves is the others' to report.
+TEST(Threads, OneEpollSetForTwoConnections) {
+  Pair p = connected_pair();
+  Pair q = connected_pair();
+  Epoll epoll;
+  epoll.add(p.server, EPOLLIN | EPOLLONESHOT);
+  epoll.add(q.server, EPOLLIN | EPOLLONESHOT);
+  std::atomic<int> told{0};
+  auto wait_once = [&] {
+    epoll_event event;  // one at a time
+    if (epoll_wait(epoll.fd(), &event, 1, kWaitMs) == 1) ++told;
+  };
+  for (int round = 0; round < 50; ++round) {
+    told = 0;
+    std::thread a(wait_once);
+    std::thread b(wait_once);
+    std::this_thread::sleep_for(std::chrono::milliseconds(round % 5));
+    send_all(p.client, "x");
+    send_all(q.client, "x");
+    a.join();
+    b.join();
+    EXPECT_EQ(told, 2) << round;
+    if (HasFailure()) return;
+    recv_exact(p.server, 1);
+    recv_exact(q.server, 1);
+    epoll.modify(p.server, EPOLLIN | EPOLLONESHOT);
+    epoll.modify(q.server, EPOLLIN | EPOLLONESHOT);
+  }
 }
 
 TEST(Threads, ConnectionsInParallel) {

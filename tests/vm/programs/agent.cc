@@ -70,7 +70,8 @@ int open_port(const std::string& name) {
     std::string found;
     std::getline(std::ifstream(entry.path() / "name"), found);
     if (found != name) continue;
-    const int fd = ::open(("/dev" / entry.path().filename()).c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    const int fd =
+        ::open(("/dev" / entry.path().filename()).c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) die("open of the control port");
     return fd;
   }
@@ -230,7 +231,7 @@ class Agent {
     const pid_t pid = ::fork();
     if (pid < 0) die("fork");
     if (pid == 0) {
-      ::setsid();
+      ::setpgid(0, 0);
       if (!with_input) input[0] = ::open("/dev/null", O_RDONLY);
       ::dup2(input[0], 0);
       ::dup2(output[1], 1);
@@ -242,6 +243,7 @@ class Agent {
       ::execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
       ::_exit(127);
     }
+    ::setpgid(pid, pid);  // here too: a signal may come before the child has run at all
     close_one(input[0]);
     close_one(output[1]);
     close_one(errors[1]);

@@ -7,6 +7,8 @@
 //   vm_probe PATH OFFSET LENGTH hold       maps and touches, then waits for the end of stdin
 //   vm_probe PATH OFFSET LENGTH read N     writes N bytes of the mapping to stdout
 //   vm_probe PATH OFFSET LENGTH write      copies stdin into the mapping
+//   vm_probe NAME bell-ping N              N round trips of a byte over the virtio-serial port NAME
+//   vm_probe NAME bell-pong                answers them until it is killed; says "ready" first
 //
 // Plain accesses by the processor, never read(2) or write(2): PCI resources have none. ping and pong
 // spin: give each its own processor.
@@ -22,6 +24,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -56,22 +60,23 @@ void copy(char* memory, std::size_t length) {
   std::vector<char> own(half, 'x');
   std::vector<char> other(half, 'y');
   std::memset(memory, 1, length);
-  std::printf("own to own     %8.0f MB/s\n", megabytes_per_second(half, [&] {
-                std::memcpy(own.data(), other.data(), half);
-              }));
-  std::printf("own to shared  %8.0f MB/s\n", megabytes_per_second(half, [&] {
-                std::memcpy(memory, own.data(), half);
-              }));
-  std::printf("shared to own  %8.0f MB/s\n", megabytes_per_second(half, [&] {
-                std::memcpy(own.data(), memory, half);
-              }));
-  std::printf("within shared  %8.0f MB/s\n", megabytes_per_second(half, [&] {
-                std::memcpy(memory + half, memory, half);
-              }));
+  std::printf("own to own     %8.0f MB/s\n",
+              megabytes_per_second(half, [&] { std::memcpy(own.data(), other.data(), half); }));
+  std::printf("own to shared  %8.0f MB/s\n",
+              megabytes_per_second(half, [&] { std::memcpy(memory, own.data(), half); }));
+  std::printf("shared to own  %8.0f MB/s\n",
+              megabytes_per_second(half, [&] { std::memcpy(own.data(), memory, half); }));
+  std::printf("within shared  %8.0f MB/s\n",
+              megabytes_per_second(half, [&] { std::memcpy(memory + half, memory, half); }));
 }
 
-// Each side writes its own line only. The counters start from what the other's line says now, so
-// that a region can be used again.
+void print_times(std::vector<double>& took) {
+  std::sort(took.begin(), took.end());
+  std::printf("round trip: median %.2f us, p99 %.2f us\n", took[took.size() / 2] * 1e6,
+              took[took.size() * 99 / 100] * 1e6);
+}
+
+// Each side writes its own line only. The lines must hold zeros before.
 void ping_pong(char* memory, bool first, std::uint64_t count) {
   auto* ping = reinterpret_cast<std::atomic<std::uint64_t>*>(memory);
   auto* pong = reinterpret_cast<std::atomic<std::uint64_t>*>(memory + kLine);
@@ -93,9 +98,38 @@ void ping_pong(char* memory, bool first, std::uint64_t count) {
     }
     took.push_back(now_seconds() - start);
   }
-  std::sort(took.begin(), took.end());
-  std::printf("round trip: median %.2f us, p99 %.2f us\n", took[count / 2] * 1e6,
-              took[count * 99 / 100] * 1e6);
+  print_times(took);
+}
+
+int open_port(const std::string& name) {
+  for (const auto& entry : std::filesystem::directory_iterator("/sys/class/virtio-ports")) {
+    std::string found;
+    std::getline(std::ifstream(entry.path() / "name"), found);
+    if (found == name)
+      return ::open(("/dev" / entry.path().filename()).c_str(), O_RDWR | O_CLOEXEC);
+  }
+  errno = ENODEV;
+  return -1;
+}
+
+void bell(const std::string& name, bool first, std::uint64_t count) {
+  const int fd = open_port(name);
+  if (fd < 0) die(name.c_str());
+  char byte = 0;
+  if (!first) {
+    std::puts("ready");
+    std::fflush(stdout);
+    while (::read(fd, &byte, 1) == 1 && ::write(fd, &byte, 1) == 1) {
+    }
+    die("the other end is gone");
+  }
+  std::vector<double> took;
+  for (std::uint64_t i = 0; i < count; i++) {
+    const double start = now_seconds();
+    if (::write(fd, &byte, 1) != 1 || ::read(fd, &byte, 1) != 1) die("the other end is gone");
+    took.push_back(now_seconds() - start);
+  }
+  print_times(took);
 }
 
 void hold(char* memory) {
@@ -128,8 +162,14 @@ void read_in(char* memory, std::size_t length) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc >= 3 && std::strncmp(argv[2], "bell-", 5) == 0) {
+    const bool first = std::strcmp(argv[2], "bell-ping") == 0;
+    bell(argv[1], first, argc > 3 ? std::strtoull(argv[3], nullptr, 0) : 0);
+    return 0;
+  }
   if (argc < 5) {
-    std::fprintf(stderr, "usage: vm_probe PATH OFFSET LENGTH map|hold|copy|ping N|pong N|read N|write\n");
+    std::fprintf(stderr,
+                 "usage: vm_probe PATH OFFSET LENGTH map|hold|copy|ping N|pong N|read N|write\n");
     return 2;
   }
   const std::size_t length = std::strtoull(argv[3], nullptr, 0);

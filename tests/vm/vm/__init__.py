@@ -12,8 +12,8 @@ import sys
 # The names of a run and the certain clean-up are those of the system tests.
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "system"))
 
-from .commands import CommandFailed  # noqa: E402
-from .failure import GuestFailed, Unavailable  # noqa: E402
-from .guests import Guests  # noqa: E402
+from .commands import CommandFailed
+from .failure import GuestFailed, Unavailable
+from .guests import Guests
 
 __all__ = ["CommandFailed", "GuestFailed", "Guests", "Unavailable"]

@@ -1,13 +1,12 @@
 """One guest: booted, commanded, paused, killed, booted again."""
-import os
 import select
 import shlex
 import signal
 import threading
 import time
 
-from .channel import PIECE, Channel, ChannelBroken, INPUT, RUN
-from .commands import Command, CommandFailed, DEFAULT_WAIT_S
+from .channel import RUN, Channel, ChannelBroken
+from .commands import DEFAULT_WAIT_S, Command
 from .failure import GuestFailed
 from .machine import Machine, wait_until
 
@@ -209,6 +208,3 @@ class Guest:
             if not command.running():
                 with self._lock:
                     self._commands.pop(number, None)
-
-
-__all__ = ["BOOT_LIMIT_S", "CommandFailed", "Guest", "INPUT", "PIECE"]

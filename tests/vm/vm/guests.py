@@ -5,6 +5,7 @@ import shutil
 from harness import run_id, settings
 
 from . import accel, kernel, network
+from .doorbells import DoorbellServer
 from .guest import BOOT_LIMIT_S, Guest
 from .image import Image
 from .machine import Hardware
@@ -12,7 +13,16 @@ from .memory import MIB, MODULES, SharedMemory
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BASE_MODULES = ["virtio_pci", "virtio_console", "virtio_net"]
-ISA_AND_SPEED = "console=ttyS0 quiet loglevel=4 edd=off tsc=reliable panic=0 random.trust_cpu=on"
+KERNEL_OPTIONS = "console=ttyS0 quiet loglevel=4 edd=off tsc=reliable panic=0 random.trust_cpu=on"
+
+_janitor = []
+
+
+def _start_janitor():
+    """Once in a process: it cleans up when this process is killed."""
+    if not _janitor:
+        run_id.start_janitor()
+        _janitor.append(True)
 
 
 def _default_build():
@@ -23,19 +33,22 @@ class Guests:
     """`with Guests(2) as guests:` boots them all; guests[0] is a Guest.
 
     count        how many, named vm0, vm1, ... with addresses 10.77.0.1, 10.77.0.2, ...
-    backing      "ivshmem", "nvdimm", "pmem" or None: how they see the shared memory
+    backing      "ivshmem", "doorbell", "nvdimm", "pmem" or None: how they see the shared memory
     shared_file  the host's file behind it (default: one of this run, in memory)
     size         of that file, in bytes; a file that exists must have it
     programs     host programs and libraries to put in, with all libraries that they need: names on the
                  PATH, paths, or pairs (host path, guest path)
-    trees        host directories to put in
-    network      "bridge", "mcast", None, or "auto": see network.py
+    python       put in the host's python3 with most of its library (13 MB)
+    modules      more kernel modules to load
+    net          "bridge", "mcast", None, or "auto": see network.py
     bells        a virtio-serial port between each two guests, and between each guest and the host
+
+    One such object at a time in a process. Thread safety: one thread, but for the guests' commands.
     """
 
     def __init__(self, count, backing="ivshmem", shared_file=None, size=64 * MIB, memory_mib=256,
-                 programs=(), trees=(), modules=(), net="auto", bells=True, append="", machine=None,
-                 extra=None, boot_limit_s=BOOT_LIMIT_S):
+                 programs=(), python=False, modules=(), net="auto", bells=True,
+                 boot_limit_s=BOOT_LIMIT_S):
         if settings.build is None:
             settings.build = os.path.abspath(_default_build())
         self.directory = os.path.join(os.path.dirname(settings.build), "vm")  # build/vm
@@ -46,20 +59,18 @@ class Guests:
         self._count = count
         self._memory_mib = memory_mib
         self._programs = list(programs)
-        self._trees = list(trees)
+        self._python = python
         self._modules = BASE_MODULES + MODULES[backing] + list(modules)
         self._net_kind = net
         self._bells = bells
-        self._append = append
-        self._machine = dict(self.memory.machine_options(), **(machine or {}))
-        self._extra = extra or (lambda index: [])
         self._boot_limit_s = boot_limit_s
         self._guests = []
+        self._server = None
         self.network = None
 
     def __enter__(self):
-        run_id.start_janitor()
         try:
+            _start_janitor()
             self._prepare()
             for guest in self._guests:
                 guest.launch()
@@ -85,6 +96,9 @@ class Guests:
     def close(self):
         for guest in self._guests:
             guest.kill()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
         if self.network is not None:
             self.network.close()
             self.network = None
@@ -97,6 +111,10 @@ class Guests:
     def host_bell(self, index):
         """The unix socket whose other end is the port bell.host in that guest."""
         return self._bell_path("host", index)
+
+    def doorbell_path(self):
+        """The doorbell server's unix socket (backing "doorbell"): the host's programs may join as a peer."""
+        return self._path("doorbells")
 
     def _path(self, name):
         return os.path.join(run_id.directory(), f"vm-{name}")
@@ -112,6 +130,8 @@ class Guests:
         self._make_image().write(self._initrd)
         self.accel = accel.find(self.directory, self._kernel, self._initrd)
         self.network = network.make(self._net_kind)
+        if self.memory.backing == "doorbell":
+            self._server = DoorbellServer(self.doorbell_path(), self.memory.path)
         for index in range(self._count):
             self._guests.append(Guest(index, f"vm{index}", network.address(index),
                                       lambda index=index: self._hardware(index),
@@ -121,8 +141,8 @@ class Guests:
         image = Image()
         image.add_busybox()
         image.add_file(os.path.join(HERE, "guest", "init"), "init")
-        image.add_file(settings.program("vm_agent"), "sbin/vm_agent")
-        image.add_file(settings.program("vm_probe"), "bin/vm_probe")
+        for program in ("vm_agent", "vm_doorbell", "vm_probe"):
+            image.add_file(settings.program(program), f"sbin/{program}")
         load = image.add_modules(self._kernel, self._modules)
         image.add_bytes("etc/modules.load", ("\n".join(load) + "\n").encode())
         hosts = ["127.0.0.1 localhost"] + [f"{network.address(i)} vm{i}" for i in range(self._count)]
@@ -131,21 +151,22 @@ class Guests:
             source, path = (program, None) if isinstance(program, str) else program
             found = shutil.which(source)
             image.add_file(found or source, path)
-        for tree in self._trees:
-            image.add_tree(tree)
+        if self._python:
+            image.add_python()
         return image
 
     def _hardware(self, index):
         """Hardware for one launch, and a call that closes what QEMU has inherited."""
         net, fds = self.network.attach(index)
-        append = f"{ISA_AND_SPEED} shunt.name=vm{index} {self._append}"
+        append = f"{KERNEL_OPTIONS} shunt.name=vm{index}"
         if self.network.kind is not None:
             append += f" shunt.address={network.address(index)}/24"
-        extra = self.memory.arguments() + net + (self._bell_arguments(index) if self._bells else [])
+        bells = self._bell_arguments(index) if self._bells else []
         hardware = Hardware(
             name=f"vm{index}", accel=self.accel, kernel=self._kernel.image, initrd=self._initrd,
             append=append, memory=self.memory.memory_argument(self._memory_mib),
-            machine=self._machine, extra=extra + self._extra(index), fds=fds)
+            machine=self.memory.machine_options(),
+            extra=self.memory.arguments(self.doorbell_path()) + net + bells, fds=fds)
 
         def close():
             for fd in fds:

@@ -3,10 +3,14 @@
 Not compressed: unpacking under emulation takes longer than reading. Files appear in the guest at
 the path they have on the host, so that a program finds what it was linked with.
 """
+import fnmatch
 import os
 import re
 import stat
 import subprocess
+import tempfile
+
+from harness import run_id
 
 from .failure import Unavailable
 
@@ -18,6 +22,10 @@ FILES = {
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
     "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 }
+PYTHON = "/usr/bin/python3"
+PYTHON_WITHOUT = ("__pycache__", "config-*", "distutils", "ensurepip", "idlelib", "lib2to3", "pydoc_data",
+                  "test", "tests", "tkinter", "unittest", "_codecs_*", "_dbm*", "_sqlite3*", "_test*",
+                  "nis.*", "sqlite3")
 
 
 def libraries(path):
@@ -29,6 +37,14 @@ def libraries(path):
     if missing:
         raise Unavailable(f"{path}: libraries not found: {', '.join(missing)}")
     return re.findall(r"(?:=> |^\s*)(/\S+) \(0x", listed.stdout, re.MULTILINE)
+
+
+def _stripped(path):
+    """A program without its debug information: that is most of it, and guests are small."""
+    with tempfile.NamedTemporaryFile(dir=run_id.directory()) as f:
+        subprocess.run(["strip", "--strip-debug", "-o", f.name, path], timeout=60, check=True)
+        with open(f.name, "rb") as stripped:
+            return stripped.read()
 
 
 class Image:
@@ -63,6 +79,8 @@ class Image:
         """A host file, links followed; with a program or library come the libraries that it needs."""
         with open(source, "rb") as f:
             data = f.read()
+        if data[:4] == b"\x7fELF" and b".debug_info" in data:
+            data = _stripped(source)
         self.add_bytes(path or os.path.abspath(source), data, stat.S_IMODE(os.stat(source).st_mode))
         if data[:4] == b"\x7fELF":
             for library in libraries(source):
@@ -70,12 +88,20 @@ class Image:
                     with open(library, "rb") as f:
                         self.add_bytes(library, f.read(), 0o755)
 
-    def add_tree(self, source, skip=("__pycache__", "test", "tests")):
-        """A host directory at its own path, without the named parts."""
+    def add_python(self):
+        """The host's python3 and the parts of its library that servers and small scripts use."""
+        self.add_file(PYTHON)
+        asked = subprocess.run([PYTHON, "-c", "import os; print(os.path.dirname(os.__file__))"],
+                               capture_output=True, text=True, timeout=20, check=True)
+        self._add_tree(asked.stdout.strip(), PYTHON_WITHOUT)
+
+    def _add_tree(self, source, without):
+        def wanted(name):
+            return not any(fnmatch.fnmatch(name, pattern) for pattern in without)
+
         for base, directories, names in os.walk(source):
-            directories[:] = [d for d in directories if d not in skip]
-            for name in names:
-                path = os.path.join(base, name)
+            directories[:] = filter(wanted, directories)
+            for path in (os.path.join(base, name) for name in filter(wanted, names)):
                 if os.path.isfile(path):
                     self.add_file(path)
 
