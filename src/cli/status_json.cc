@@ -86,7 +86,11 @@ json peer_json(const window::PeerStatus& peer) {
           {"connected", peer.connected},
           {"arrivals", peer.arrivals},
           {"arrivals_queued", peer.arrivals_queued},
-          {"arrivals_accepted", peer.arrivals_accepted}};
+          {"arrivals_accepted", peer.arrivals_accepted},
+          {"doorbell",
+           {{"kind", or_null(peer.doorbell)},
+            {"present", peer.doorbell_present},
+            {"rung", peer.doorbells_rung}}}};
 }
 
 json arena_json(const window::ArenaStatus& arena) {

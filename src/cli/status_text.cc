@@ -95,6 +95,21 @@ std::string totals_text(const std::vector<ProcessStatus>& processes) {
          section("Why sockets were left to kernel TCP", reasons);
 }
 
+// How the drivers of a window on a device wake each other; "" where none runs.
+std::string doorbells_text(const window::WindowStatus& status) {
+  TextTable table({"DRIVER", "PEER", "DOORBELL", ">RUNG"});
+  for (const window::PartitionStatus& p : status.partitions) {
+    if (!status.device || p.driver == window::DriverCondition::kDown) continue;
+    for (const window::PeerStatus& peer : p.peers) {
+      table.add(
+          {p.name, peer.partition,
+           fmt::format("{}{}", or_dash(peer.doorbell), peer.doorbell_present ? "" : ", absent"),
+           std::to_string(peer.doorbells_rung)});
+    }
+  }
+  return section("Doorbells", table);
+}
+
 // One line about a window on a device, "" for a directory.
 std::string device_text(const window::WindowStatus& status) {
   if (!status.device) return "";
@@ -124,7 +139,8 @@ std::string window_text(const window::WindowStatus& status) {
     }
     table.add(row);
   }
-  return fmt::format("Window {}\n{}{}", printable(status.dir), device_text(status), table.str());
+  return fmt::format("Window {}\n{}{}{}", printable(status.dir), device_text(status), table.str(),
+                     doorbells_text(status));
 }
 
 std::string status_text(const StatusReport& report) {

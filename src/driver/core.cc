@@ -59,6 +59,9 @@ void clear_counters(layout::Section* s) {
                        &p.arrivals_queued, &p.arrivals_accepted}) {
       clear(*word);
     }
+    clear(p.doorbell_kind);
+    clear(p.doorbell_present);
+    clear(p.doorbells_rung);
   }
   for (layout::SeenListener& l : s->listeners) {
     // Even again, whatever a driver killed in the middle of an update left.
@@ -238,6 +241,7 @@ void Core::ring(Peer& peer) {
   peer.rung_epoch = epoch;
   peer.rung_generation = generation;
   count(counters().doorbells_rung);
+  count(peer_counters(peer).doorbells_rung);
 }
 
 void Core::announce_sleep() {

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <type_traits>
 #include <vector>
 
 #include "driver/options.h"
@@ -28,7 +29,8 @@
 namespace shunt::driver {
 
 // Counters have one writer, this thread: no read-modify-write is needed.
-inline void count(std::atomic<std::uint64_t>& counter, std::uint64_t by = 1) {
+template <typename T>
+void count(std::atomic<T>& counter, std::type_identity_t<T> by = 1) {
   counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
 }
 

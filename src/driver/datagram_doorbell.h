@@ -22,7 +22,7 @@ class DatagramDoorbell : public Doorbell {
     return mailbox_.send(peer_, doorbell, {});
   }
   void tick() override { mailbox_.reach(peer_); }
-  const char* kind() const override { return "datagram"; }
+  layout::DoorbellKind kind() const override { return layout::DoorbellKind::kDatagram; }
 
  private:
   const Core& core_;

@@ -1,5 +1,6 @@
 #include "driver/driver.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
@@ -13,7 +14,9 @@
 #include "driver/datagram_doorbell.h"
 #include "driver/descriptor_carrier.h"
 #include "driver/range_carrier.h"
+#include "driver/stream_doorbell.h"
 #include "driver/window_sockets.h"
+#include "window/error.h"
 #include "window/runtime_directory.h"
 
 namespace shunt::driver {
@@ -45,13 +48,37 @@ Driver::Driver(const Options& options)
       arrivals_(core_, *carrier_),
       timer_(require(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), "timerfd")),
       stop_event_(require(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")) {
-  for (const auto& peer : core_.peers()) {
-    if (peer) peer->doorbell = std::make_unique<DatagramDoorbell>(core_, mailbox_, *peer);
-  }
+  make_doorbells();
   stop_when_readable(stop_event_.get());
   start_ticking();
   core_.open();
   if (core_.on_device()) announce();
+}
+
+void Driver::make_doorbells() {
+  for (const auto& [name, spec] : core_.options.doorbells) {
+    const wire::Partition* partition = core_.table.by_name(name);
+    const char* wrong = !core_.on_device() ? "a window in a directory has its own doorbells"
+                        : partition == nullptr || partition == &core_.self
+                            ? "the window has no other partition of that name"
+                            : nullptr;
+    if (wrong != nullptr) {
+      throw window::WindowError(fmt::format("doorbell {}={}: {}", name, spec, wrong));
+    }
+  }
+  for (const auto& peer : core_.peers()) {
+    if (!peer) continue;
+    const auto spec = core_.options.doorbells.find(peer->name());
+    if (spec == core_.options.doorbells.end()) {
+      peer->doorbell = std::make_unique<DatagramDoorbell>(core_, mailbox_, *peer);
+    } else {
+      peer->doorbell =
+          std::make_unique<StreamDoorbell>(spec->second, spec->first, core_.poller,
+                                           [this] { count(core_.counters().doorbells_received); });
+    }
+    core_.peer_counters(*peer).doorbell_kind.store(
+        static_cast<std::uint16_t>(peer->doorbell->kind()), std::memory_order_relaxed);
+  }
 }
 
 Driver::~Driver() {
@@ -90,6 +117,7 @@ void Driver::on_tick() {
   ticked_ = true;
   const Clock::time_point now = Clock::now();
   if (core_.on_device()) watch_window(now);
+  look_at_doorbells();
   core_.beat();
   requests_.check(now);
   if (!core_.interrupt_mode()) mailbox_.drain();
@@ -142,7 +170,10 @@ bool Driver::read_lanes() {
   for (const auto& peer : core_.peers()) {
     if (!peer) continue;
     if (core_.on_device()) look_at(*peer, peer->liveness()->look(now));
-    if (peer->speaks() && read_lane(*peer)) had_work = true;
+    if (peer->speaks() && read_lane(*peer)) {
+      had_work = true;
+      peer->doorbell->had_news();
+    }
   }
   return had_work;
 }

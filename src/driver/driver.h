@@ -4,7 +4,8 @@
 //
 // Two ways to learn of messages in the other partitions' output queues. Polling: look at the lanes
 // again and again, paced by traffic. Interrupt: say in the section that we sleep, look once more,
-// sleep until a doorbell (a datagram on the `.peer` socket) or anything else wakes us.
+// sleep until a doorbell (a datagram on the `.peer` socket, or a byte stream of Options::doorbells) or
+// anything else wakes us. A driver that somebody alive cannot ring looks at the lanes by itself.
 //
 // On a device it also watches whether the other partitions live, and whether its own place is still its own:
 // run() throws WindowError when it is not, or when the window was made again.
@@ -54,6 +55,8 @@ class Driver {
   void start_ticking();
   void on_tick();
   void watch_window(Clock::time_point now);
+  void make_doorbells();
+  void look_at_doorbells();
 
   // The directory for what the constructor binds, which is removed also when it fails half way.
   struct SocketFiles {
@@ -73,6 +76,7 @@ class Driver {
   Pacing pacing_;
   bool stopping_ = false;
   bool ticked_ = false;
+  std::uint32_t ticks_unrung_ = 0;
 };
 
 }  // namespace shunt::driver

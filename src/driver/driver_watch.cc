@@ -6,6 +6,11 @@
 #include "window/error.h"
 
 namespace shunt::driver {
+namespace {
+
+constexpr std::uint32_t kTicksToRing = 20;
+
+}  // namespace
 
 // The others look at our heart when they tick; a ring has them look now.
 void Driver::announce() {
@@ -26,14 +31,31 @@ void Driver::watch_window(Clock::time_point now) {
     throw window::WindowError(
         fmt::format("window {} was destroyed or made again", core_.options.window));
   }
+  for (const auto& peer : core_.peers()) {
+    if (peer) look_at(*peer, peer->liveness()->look(now));  // before our beat: Liveness
+  }
+}
+
+void Driver::look_at_doorbells() {
   std::uint32_t doorbells = 0;
   for (const auto& peer : core_.peers()) {
     if (!peer) continue;
-    peer->doorbell->tick();
-    if (peer->doorbell->present()) ++doorbells;
-    look_at(*peer, peer->liveness()->look(now));  // before our beat: Liveness
+    if (core_.on_device()) peer->doorbell->tick();
+    const bool present = peer->doorbell->present();
+    core_.peer_counters(*peer).doorbell_present.store(present, std::memory_order_relaxed);
+    if (present) ++doorbells;
   }
-  core_.section().header.life.doorbells.store(doorbells, std::memory_order_relaxed);
+  if (core_.on_device()) {
+    core_.section().header.life.doorbells.store(doorbells, std::memory_order_relaxed);
+  }
+  if (everybody_can_ring()) {
+    ticks_unrung_ = 0;
+  } else if (core_.interrupt_mode() && ++ticks_unrung_ == kTicksToRing) {
+    spdlog::warn(
+        "not every partition can ring this one: instead of sleeping, it looks at them again "
+        "and again (shuntd --doorbell; which it is shows: shunt status --window {})",
+        core_.options.window);
+  }
 }
 
 // A new session is acknowledged after everything of the former one is over here, and nothing of it is read
@@ -44,6 +66,7 @@ void Driver::look_at(Peer& peer, Liveness::Change change) {
       break;
     case Liveness::Change::kCame:
       spdlog::info("partition '{}' is there", peer.name());
+      peer.doorbell->ring();  // it may wait to hear its doorbell
       break;
     case Liveness::Change::kDied:
       spdlog::warn("partition '{}' is gone", peer.name());
@@ -57,6 +80,7 @@ void Driver::look_at(Peer& peer, Liveness::Change change) {
                    peer.name());
       peer.backlog.clear();
       carrier_->on_peer_gone(peer);
+      peer.doorbell->ring();
       break;
   }
   if (!peer.reader().follow_session()) return;

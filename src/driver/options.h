@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -18,9 +19,10 @@ struct Options {
   std::chrono::milliseconds request_limit{2000};  // for a program's request, from its arrival
 
   // For a window on a device.
-  std::chrono::milliseconds dead_after{2500};  // silence after which another partition is dead
-  std::vector<std::string> allow;              // whose programs may use it (policy.h)
-  std::uint32_t areas_per_program = 0;         // at a time; 0: as many as there are
+  std::chrono::milliseconds dead_after{2500};    // silence after which another partition is dead
+  std::vector<std::string> allow;                // whose programs may use it (policy.h)
+  std::uint32_t areas_per_program = 0;           // at a time; 0: as many as there are
+  std::map<std::string, std::string> doorbells;  // by partition (stream_doorbell.h); else datagrams
 };
 
 }  // namespace shunt::driver

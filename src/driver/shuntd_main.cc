@@ -32,8 +32,19 @@ constexpr const char* kFooter =
     "partition has, as the window's owner or as root. Each partition has exactly one driver.\n"
     "Exit status: 0 stopped, 1 could not start or run, others: wrong usage.";
 
+constexpr const char* kDoorbells =
+    "Doorbells (on a device, for each other partition PEER; datagrams if it has none and is on "
+    "this kernel):\n"
+    "  PEER=virtio:NAME    the virtio-serial port of that name, in a guest (or the port's device "
+    "file)\n"
+    "  PEER=unix:PATH      connects to that socket: the host, to the chardev of such a port\n"
+    "  PEER=listen:PATH    waits there for the other driver\n"
+    "Of a PEER that cannot ring, the queue is looked at again and again.\n"
+    "\n";
+
 struct Arguments {
   shunt::driver::Options options;
+  std::vector<std::string> doorbells;
   std::string log_level = "info";
   unsigned dead_after_ms = 2500;
   int ready_fd = -1;
@@ -68,6 +79,10 @@ void declare(CLI::App& app, Arguments* a) {
                  "On a device: how many connections a program may have at a time; 0: any number")
       ->type_name("N")
       ->capture_default_str();
+  app.add_option("--doorbell", a->doorbells,
+                 "On a device: what this driver and PEER's wake each other with (below). "
+                 "May be repeated")
+      ->type_name("PEER=SPEC");
   app.add_option("--log-level", a->log_level,
                  "trace, debug, info, warning, error, critical or off; the log goes to stderr")
       ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "critical", "off"})
@@ -78,7 +93,12 @@ void declare(CLI::App& app, Arguments* a) {
                  "Write a line to this descriptor and close it when connections can be set up")
       ->check(CLI::NonNegativeNumber.description(""))
       ->type_name("N");
-  app.footer(kFooter);
+  app.set_config("--config", "",
+                 "Read options from FILE, in lines such as: notify = \"poll\" (a list: "
+                 "doorbell = [\"b=virtio:shunt.b\", \"c=unix:/run/c\"]). The command line wins")
+      ->type_name("FILE");
+  app.allow_config_extras(false);
+  app.footer(std::string(kDoorbells) + kFooter);
 }
 
 // Every request holds a few descriptors for a moment, every connection not yet accepted one.
@@ -124,6 +144,19 @@ void tell_ready(int ready_fd) {
   ::close(ready_fd);
 }
 
+void read_doorbells(Arguments* a) {
+  for (const std::string& text : a->doorbells) {
+    const std::size_t equals = text.find('=');
+    if (equals == 0 || equals == std::string::npos) {
+      throw shunt::window::WindowError(fmt::format("--doorbell {}: not PEER=SPEC", text));
+    }
+    if (!a->options.doorbells.emplace(text.substr(0, equals), text.substr(equals + 1)).second) {
+      throw shunt::window::WindowError(
+          fmt::format("--doorbell {}: that partition has a doorbell already", text));
+    }
+  }
+}
+
 int run(const Arguments& a) {
   raise_descriptor_limit();
   const UniqueFd signals = stop_signals();
@@ -148,6 +181,7 @@ int main(int argc, char** argv) {
   try {
     spdlog::set_default_logger(spdlog::stderr_logger_st("shuntd"));
     spdlog::set_level(spdlog::level::from_str(arguments.log_level));
+    read_doorbells(&arguments);
     arguments.options.dead_after = std::chrono::milliseconds(arguments.dead_after_ms);
     return run(arguments);
   } catch (const std::exception& e) {

@@ -41,6 +41,12 @@ static_assert(kBufferBytes == wire::kMessageBytes);
 
 enum class DriverState : std::uint32_t { kDown = 0, kUp = 1 };
 enum class NotifyMode : std::uint32_t { kPoll = 0, kInterrupt = 1 };
+enum class DoorbellKind : std::uint16_t {
+  kNone = 0,
+  kDatagram = 1,
+  kVirtioSerial = 2,
+  kSocket = 3
+};
 
 struct alignas(128) SectionIdentity {  // written once, when the window is created
   std::uint32_t magic;
@@ -128,6 +134,10 @@ struct alignas(64) PeerCounters {                // one for each partition of th
   std::atomic<std::uint64_t> arrivals;           // CONNECT from it
   std::atomic<std::uint64_t> arrivals_queued;    // handed to a listener here
   std::atomic<std::uint64_t> arrivals_accepted;  // accepted by the listener's program
+  std::atomic<std::uint16_t> doorbell_kind;      // DoorbellKind
+  std::atomic<std::uint16_t> doorbell_present;   // 1: it can ring us, and we it
+  std::atomic<std::uint32_t> doorbells_rung;     // to it; modulo 2^32
+  std::uint64_t reserved;
 };
 
 // A listener of this partition that connections were handed to. Valid while `connections` > 0;
@@ -178,6 +188,8 @@ static_assert(sizeof(ArenaCounters) == 128);
 static_assert(offsetof(SectionHeader, arena) == 1024);
 static_assert(sizeof(SectionHeader) == 4096);
 static_assert(sizeof(PeerCounters) == 64);
+static_assert(offsetof(PeerCounters, doorbell_kind) == 48);
+static_assert(offsetof(PeerCounters, doorbells_rung) == 52);
 static_assert(sizeof(SeenListener) == 64);
 static_assert(sizeof(LaneControl) == 128);
 static_assert(sizeof(LaneAck) == 128);

@@ -110,6 +110,19 @@ void read_counters(const layout::SectionCounters& c, PartitionStatus* out) {
   }
 }
 
+const char* doorbell_text(std::uint16_t kind) {
+  switch (static_cast<layout::DoorbellKind>(kind)) {
+    case layout::DoorbellKind::kDatagram:
+      return "datagram";
+    case layout::DoorbellKind::kVirtioSerial:
+      return "virtio-serial";
+    case layout::DoorbellKind::kSocket:
+      return "socket";
+    default:
+      return "";
+  }
+}
+
 void read_peers(const layout::Section& section, const wire::PartitionTable& table,
                 PartitionStatus* out) {
   for (std::uint32_t i = 0; i < table.count; ++i) {
@@ -123,6 +136,9 @@ void read_peers(const layout::Section& section, const wire::PartitionTable& tabl
     peer.arrivals = copy(p.arrivals);
     peer.arrivals_queued = copy(p.arrivals_queued);
     peer.arrivals_accepted = copy(p.arrivals_accepted);
+    peer.doorbell = doorbell_text(copy(p.doorbell_kind));
+    peer.doorbell_present = copy(p.doorbell_present) == 1;
+    peer.doorbells_rung = copy(p.doorbells_rung);
     out->peers.push_back(peer);
   }
 }
