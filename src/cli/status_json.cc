@@ -60,7 +60,8 @@ json process_json(const ProcessStatus& process) {
                {{"resets_untrusted", page.resets_untrusted},
                 {"rings_sent", page.rings_sent},
                 {"sleeps", page.sleeps},
-                {"entries_lost", page.entries_lost}}}};
+                {"entries_lost", page.entries_lost},
+                {"kept_back", page.kept_back}}}};
   for (std::uint32_t i = 1; i < wire::kReasonCount; ++i) {
     if (page.reasons[i] != 0) out["reasons"][reason_key(i)] = page.reasons[i];
   }

@@ -111,6 +111,7 @@ Result<PageStatus> read_status_page(const File& file) {
   out.rings_sent = value(head.rings_sent);
   out.sleeps = value(head.sleeps);
   out.entries_lost = value(head.entries_lost);
+  out.kept_back = value(head.kept_back);
   const std::uint32_t used = std::min(value(head.entries_used), layout::kStatusEntries);
   for (std::uint32_t i = 0; i < used; ++i) {
     SocketStatus socket;

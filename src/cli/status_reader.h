@@ -50,6 +50,7 @@ struct PageStatus {
   std::uint64_t rings_sent = 0;
   std::uint64_t sleeps = 0;
   std::uint64_t entries_lost = 0;
+  std::uint64_t kept_back = 0;
   std::vector<SocketStatus> listeners;
   std::vector<SocketStatus> connections;
 };

@@ -16,6 +16,12 @@ void on_reset(State& s) {
   s.pending_error = s.peer_finished ? EPIPE : ECONNRESET;
 }
 
+void on_lost(State& s) {
+  on_reset(s);
+  if (s.peer_finished) s.pending_error = ECONNRESET;
+  s.peer_finished = false;
+}
+
 void on_peer_gone(State& s, bool left_unread) {
   if (s.peer_gone) return;
   s.peer_gone = true;

@@ -32,6 +32,9 @@ void on_peer_finished(State& s);
 // `left_unread`: the peer ended without reading all that we had written.
 void on_peer_gone(State& s, bool left_unread);
 void on_reset(State& s);
+// A reset with which bytes of the peer are lost that were still to be read: an end that it announced behind them
+// does not count.
+void on_lost(State& s);
 // how: SHUT_RD, SHUT_WR or SHUT_RDWR. Returns 0, or ENOTCONN when the connection is dead.
 int on_shutdown(State& s, int how);
 int take_error(State& s);  // for SO_ERROR: returns and clears the pending error

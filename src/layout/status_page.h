@@ -74,7 +74,9 @@ struct StatusPage {
   std::atomic<std::uint64_t> rings_sent;
   std::atomic<std::uint64_t> sleeps;
   std::atomic<std::uint64_t> entries_lost;  // connections without a StatusEntry (table full)
-  std::uint8_t reserved1[3072 - 640];
+  std::atomic<std::uint64_t>
+      kept_back;  // times that another program could not be given a connection
+  std::uint8_t reserved1[3072 - 648];
   StatusEntry entry[kStatusEntries];
 };
 

@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "base/untrusted.h"
+#include "sockets/area_source.h"
 #include "sockets/bell.h"
 #include "sockets/config.h"
 #include "sockets/establish.h"
@@ -20,7 +21,7 @@ namespace {
 
 struct Request {
   wire::Message message;
-  int fds[2] = {-1, -1};  // area; reserving socket, or the bell when via the driver
+  int fds[2] = {-1, -1};  // area or device; reserving socket, or the bell when via the driver
   bool via_driver = false;
 
   void close_all() {
@@ -89,6 +90,10 @@ bool check(Request* r, int bell, const Socket* listener) {
   const Listener* l = listener->listener;
   const wire::Message& m = r->message;
   if (!wire::rendezvous_matches(l->local, l->dual_stack, m.destination)) return false;
+  if (m.area.object == wire::kObjectWindow) {
+    return r->via_driver && m.own.object == wire::kObjectWindow && areas_from_driver() &&
+           from_driver(bell);
+  }
   if (m.area.object != wire::kObjectDescriptor) return false;
   if (r->via_driver) return from_driver(bell);
   wire::Endpoint source;
@@ -111,30 +116,39 @@ bool untouched(const layout::Area* peer) {
   return Untrusted(peer->hot.head).copy() == 0 && Untrusted(peer->hot.flags).copy() == 0;
 }
 
+// CONNECTED, with the own area unless the driver gave it and knows.
+bool tell_connected(const Request& r, const Parts& parts, int to) {
+  wire::Message m;
+  m.type = wire::MessageType::kConnected;
+  m.generation = parts.generation;
+  const bool relayed = parts.connection->relayed;
+  m.area = relayed ? r.message.own : own_location();
+  const wire::MessageBytes bytes = wire::encode(m);
+  return sys::send_fds(to, bytes.data(), bytes.size(), &parts.area_fd, relayed ? 0 : 1,
+                       MSG_DONTWAIT) == static_cast<long>(bytes.size());
+}
+
 // Maps both areas, tells the other side, and gives the bell its descriptor.
 long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int flags,
               bool relocate) {
   int bell = *bell_slot;
   Parts parts;
-  if (!make_parts(&parts)) return -ENOMEM;
+  const bool relayed = r->message.area.object == wire::kObjectWindow;
+  if (!make_parts(&parts, !relayed)) return -ENOMEM;
   Connection* c = parts.connection;
+  if (relayed && !adopt_range(&parts, r->fds[0], r->message.own, r->message.own_generation)) {
+    discard(&parts);
+    return -ENOMEM;
+  }
   const layout::Area* peer =
-      map_area(r->fds[0], r->message.area.offset, r->message.area.length, r->message.generation);
+      map_peer(r->fds[0], r->message.area, r->message.generation, c->map_bytes);
   c->reader.generation = r->message.generation;
   c->peer.store(peer, std::memory_order_release);
   c->local = r->message.destination;
   c->remote = r->message.source;
   c->nonblocking.store((flags & SOCK_NONBLOCK) != 0, std::memory_order_relaxed);
 
-  wire::Message m;
-  m.type = wire::MessageType::kConnected;
-  m.generation = parts.generation;
-  m.area = own_location();
-  const wire::MessageBytes bytes = wire::encode(m);
-  const int to = r->via_driver ? r->fds[1] : bell;
-  const bool told =
-      peer != nullptr && sys::send_fds(to, bytes.data(), bytes.size(), &parts.area_fd, 1,
-                                       MSG_DONTWAIT) == static_cast<long>(bytes.size());
+  const bool told = peer != nullptr && tell_connected(*r, parts, r->via_driver ? r->fds[1] : bell);
   // A client that has gone meanwhile is accepted all the same, as by TCP: what it wrote is read. But
   // one that gave up while its request was with the drivers was never connected.
   if (peer == nullptr || (!told && r->via_driver && untouched(peer))) {
@@ -168,7 +182,7 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
     discard(&parts);
     return -EMFILE;
   }
-  sys::close(parts.area_fd);
+  if (parts.area_fd >= 0) sys::close(parts.area_fd);
   install(bell, s, c, r->via_driver ? partition_name_of(c->remote) : nullptr);
   return bell;
 }

@@ -1,7 +1,7 @@
 // The accepting side's half of the set-up: CONNECT in, CONNECTED out.
 //
 // Nothing in a CONNECT is believed: the area must be a sealed memory object of the right size and
-// header; the source address comes from the kernel (the TCP socket that the other side passes, bound
+// header (or, from the driver of a window on a device, a range of it, and there is one for us too); the source address comes from the kernel (the TCP socket that the other side passes, bound
 // in this very network namespace) or from this partition's driver (the window's owner, or root).
 #pragma once
 

@@ -4,7 +4,9 @@
 #include <cstring>
 
 #include "base/untrusted.h"
+#include "ring/current.h"
 #include "ring/fence.h"
+#include "sockets/area_source.h"
 #include "sockets/downgrade.h"
 #include "sockets/epoll.h"
 #include "sockets/status.h"
@@ -23,12 +25,20 @@ void note_gone(Connection* c) {
   c->trouble.store(true, std::memory_order_release);
 }
 
+// Of a relayed connection: how the other side ended, as the own driver says.
+std::uint32_t fate_of(const Connection* c) {
+  const layout::Area* own = c->own;
+  return own != nullptr ? Untrusted(own->fate_line.fate).copy_acquire() : layout::kFateReset;
+}
+
 // Only a closed other end makes a hang-up; shutdown() of a bell, by us or by the peer to wake its own
-// sleepers, makes reads or rings fail too and means nothing.
+// sleepers, makes reads or rings fail too and means nothing. A driver shuts a bell for good, and says why before.
 void note_if_gone(int fd, Connection* c) {
-  pollfd p{fd, POLLIN, 0};
+  pollfd p{fd, POLLIN | POLLRDHUP, 0};
   const timespec now{0, 0};
-  if (sys::ppoll(&p, 1, &now, nullptr) == 1 && (p.revents & POLLHUP) != 0) note_gone(c);
+  if (sys::ppoll(&p, 1, &now, nullptr) != 1) return;
+  const bool told = c->relayed && (p.revents & POLLRDHUP) != 0 && fate_of(c) != layout::kFateOpen;
+  if ((p.revents & POLLHUP) != 0 || told) note_gone(c);
 }
 
 // The first message on a connecting side's bell; `keep`: leave it there, for others who sleep until
@@ -43,9 +53,10 @@ void take_connected(int fd, Connection* c, bool keep) {
   const layout::Area* peer = nullptr;
   if (n == static_cast<long>(bytes.size()) && fd_count == 1) {
     const Result<wire::Message> m = wire::decode(bytes.data(), bytes.size());
-    if (m.ok() && m.value().type == wire::MessageType::kConnected) {
-      peer = map_area(area_fd, m.value().area.offset, m.value().area.length, m.value().generation,
-                      c->reserved);
+    const bool of_this_kind =
+        m.ok() && (m.value().area.object == wire::kObjectWindow) == c->relayed;
+    if (of_this_kind && m.value().type == wire::MessageType::kConnected) {
+      peer = map_peer(area_fd, m.value().area, m.value().generation, c->map_bytes, c->reserved);
       if (peer == nullptr) c->reserved = nullptr;
       c->reader.generation = m.value().generation;
     }
@@ -61,23 +72,37 @@ void take_connected(int fd, Connection* c, bool keep) {
   }
 }
 
-// False: it was poisoned before.
-bool poison(Connection* c) {
-  Hold hold(c->state_lock);
+// False: it was poisoned before. With state_lock held.
+bool poison_locked(Connection* c) {
   if (c->poisoned.load(kRelaxed)) return false;
   c->poisoned.store(true, std::memory_order_release);
-  conn::on_reset(c->state);
+  conn::on_lost(c->state);
   c->trouble.store(true, std::memory_order_release);
   // So that an honest peer behind damaged memory learns of it too.
   c->own->hot.flags.fetch_or(layout::kFlagReset, std::memory_order_release);
   return true;
 }
 
+bool poison(Connection* c) {
+  Hold hold(c->state_lock);
+  return poison_locked(c);
+}
+
+// The peer leaves its rings. Between kernels nobody can follow it, and no honest peer does that.
+void peer_leaves(Connection* c) {
+  if (c->relayed) {
+    reset_untrusted(c);
+    return;
+  }
+  c->follow_due.store(true, std::memory_order_release);
+  c->trouble.store(true, std::memory_order_release);
+}
+
 // Plain bytes follow the mark: keep what was read of them for follow_downgrade(). With c->bell held.
 bool find_mark(Connection* c, const std::uint8_t* bytes, std::size_t size) {
   const std::uint8_t* mark = bytes;
   while (mark != bytes + size && *mark == wire::kRing) ++mark;
-  if (mark == bytes + size || *mark != wire::kPlainMark) return false;
+  if (mark == bytes + size || *mark != wire::kPlainMark || c->relayed) return false;
   const std::size_t kept = size - static_cast<std::size_t>(mark - bytes);
   std::memcpy(c->stash, mark, kept);
   c->stash_begin = 0;
@@ -104,10 +129,7 @@ void drain(int fd, Socket* socket, bool others_sleep) {
   }
   // What lies behind the mark may be for another holder of the bell: follow_downgrade() reads exactly.
   const std::uint32_t plain = Untrusted(c->peer.load(kRelaxed)->switch_line.plain).copy_acquire();
-  if (plain == layout::kPlain) {
-    c->follow_due.store(true, std::memory_order_release);
-    c->trouble.store(true, std::memory_order_release);
-  }
+  if (plain == layout::kPlain || (plain != layout::kCarrying && c->relayed)) peer_leaves(c);
   if (plain != layout::kCarrying) return;
   // Before reading: an epoch announced from here on may be rung for after our read.
   c->bell_state.maybe_rung.store(false, std::memory_order_seq_cst);
@@ -165,13 +187,12 @@ void ring(int fd, Connection* connection) {
   count_ring();
   std::uint32_t plain = try_ring(fd, connection);
   // Switching takes the peer some instructions; then either it is plain, or it gave up and is to be rung.
-  for (int i = 0; plain == layout::kSwitching && i < kSwitchYields; ++i) {
+  for (int i = 0; plain == layout::kSwitching && !connection->relayed && i < kSwitchYields; ++i) {
     sys::sched_yield();
     plain = try_ring(fd, connection);
   }
-  if (plain == layout::kPlain) {
-    connection->follow_due.store(true, std::memory_order_release);
-    connection->trouble.store(true, std::memory_order_release);
+  if (plain == layout::kPlain || (plain != layout::kCarrying && connection->relayed)) {
+    peer_leaves(connection);
   }
 }
 
@@ -257,6 +278,18 @@ void absorb_events(Connection* c) {
   if (peer != nullptr && !c->poisoned.load(kRelaxed)) {
     flags = Untrusted(peer->hot.flags).copy_acquire() & layout::kKnownFlags;
     tail = Untrusted(peer->tail.tail).copy_acquire();
+    const bool foreign = !ring::still_current(peer, c->reader.generation);
+    if (foreign || (c->relayed && (flags & layout::kFlagPlain) != 0)) {
+      poison_locked(c);
+      count_untrusted_reset();
+      return;
+    }
+  }
+  if (gone && c->relayed && fate_of(c) != layout::kFatePeerClosed) {
+    // The other partition, or a driver, has gone: the area may be another's soon, and what it says of an end is
+    // not to be trusted.
+    poison_locked(c);
+    return;
   }
   if ((flags & layout::kFlagReset) != 0) conn::on_reset(c->state);
   if ((flags & layout::kFlagPlain) != 0 && !downgraded(c)) {

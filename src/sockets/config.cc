@@ -103,6 +103,12 @@ const char* config_partition() { return partition; }
 bool require_shared_memory() { return require; }
 const wire::PartitionTable* partition_table() { return own != nullptr ? &table : nullptr; }
 const wire::Partition* own_partition() { return own; }
+bool areas_from_driver() {
+  return own != nullptr && (table.flags & wire::kTableAreasFromDriver) != 0;
+}
+std::uint32_t area_map_bytes() {
+  return areas_from_driver() ? static_cast<std::uint32_t>(table.area_map_bytes) : 0;
+}
 std::uint32_t window_owner_uid() { return own != nullptr ? owner_uid : 0; }
 
 }  // namespace shunt::sockets

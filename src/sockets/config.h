@@ -24,6 +24,9 @@ bool require_shared_memory();
 // Both null, or both not: the window's table and the entry of the own partition in it.
 const wire::PartitionTable* partition_table();
 const wire::Partition* own_partition();
+// The window is on a device: the driver gives the areas out, and each is to be mapped with area_map_bytes() bytes.
+bool areas_from_driver();
+std::uint32_t area_map_bytes();
 // The owner of DIR/table, whom programs in the window trust as its administrator. 0 without a window.
 std::uint32_t window_owner_uid();
 

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "sockets/area_source.h"
 #include "sockets/cancel.h"
 #include "sockets/config.h"
 #include "sockets/driver_request.h"
@@ -169,15 +170,29 @@ struct Attempt {
   int bell;                          // direct: connected; else made here
 };
 
-bool deliver(Attempt& a, const Parts& parts, const wire::Endpoint& source, wire::Reason* reason) {
+bool areas_given(const Attempt& a) { return a.partition != nullptr && areas_from_driver(); }
+
+// To the driver of a window on a device, which chooses the own area.
+bool request_area(Attempt& a, Parts* parts, const wire::Message& m, wire::Reason* reason) {
+  Grant grant;
+  a.bell = request_from_driver(m, -1, a.fd, a.nonblocking, reason, &grant);
+  if (a.bell < 0) return false;
+  const bool adopted = adopt_range(parts, grant.device, grant.where, grant.generation);
+  sys::close(grant.device);
+  *reason = wire::Reason::kNoMemory;
+  return adopted;
+}
+
+bool deliver(Attempt& a, Parts& parts, const wire::Endpoint& source, wire::Reason* reason) {
   wire::Message m;
   m.type = wire::MessageType::kConnect;
   m.generation = parts.generation;
   m.source = source;
   m.destination = a.destination;
+  if (areas_given(a)) return request_area(a, &parts, m, reason);
   m.area = own_location();
   if (a.partition != nullptr) {
-    a.bell = request_from_driver(m, parts.area_fd, a.fd, a.nonblocking, reason);
+    a.bell = request_from_driver(m, parts.area_fd, a.fd, a.nonblocking, reason, nullptr);
     return a.bell >= 0;
   }
   const wire::MessageBytes bytes = wire::encode(m);
@@ -197,7 +212,7 @@ bool establish(Attempt& a, wire::Reason* reason) {
     *reason = wire::Reason::kBadSource;
     return false;
   }
-  if (!make_parts(&parts)) return false;
+  if (!make_parts(&parts, !areas_given(a))) return false;
   const auto delivered = [&] {
     const Undo undo([&parts] { discard(&parts); });
     return deliver(a, parts, source, reason);
@@ -218,7 +233,7 @@ bool establish(Attempt& a, wire::Reason* reason) {
     discard(&parts);
     return false;
   }
-  sys::close(parts.area_fd);
+  if (parts.area_fd >= 0) sys::close(parts.area_fd);
   install(a.fd, a.socket, c, a.partition != nullptr ? a.partition->name_bytes.data() : nullptr);
   attach_registrations(a.socket);
   return true;

@@ -1,9 +1,8 @@
 #include "sockets/connection.h"
 
-#include <linux/magic.h>
-
 #include <cstring>
 
+#include "sockets/area_source.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -36,25 +35,6 @@ bool add_chunk() {
   return true;
 }
 
-void open_read_only(int* fd) {
-  // A descriptor opened for reading keeps a peer of another user from mapping for writing.
-  char path[32] = "/proc/self/fd/";
-  char digits[12];
-  int count = 0;
-  unsigned n = static_cast<unsigned>(*fd);
-  do {
-    digits[count++] = static_cast<char>('0' + n % 10);
-    n /= 10;
-  } while (n != 0);
-  int at = 14;
-  while (count > 0) path[at++] = digits[--count];
-  path[at] = '\0';
-  const int read_only = sys::open(path, O_RDONLY | O_CLOEXEC);
-  if (read_only < 0) return;  // no /proc: the seals still hold
-  sys::close(*fd);
-  *fd = read_only;
-}
-
 // Everything but the locks, which a late locker may hold at this moment.
 void reset(Connection* c) {
   c->tx.forget_recovery();
@@ -74,6 +54,8 @@ void reset(Connection* c) {
   c->own = nullptr;
   c->peer.store(nullptr, std::memory_order_relaxed);
   c->reserved = nullptr;
+  c->relayed = false;
+  c->map_bytes = layout::kAreaBytes;
   c->state = {};
   c->trouble.store(false, std::memory_order_relaxed);
   c->gone_noticed.store(false, std::memory_order_relaxed);
@@ -141,63 +123,11 @@ void connections_after_fork() {
   free_pages = nullptr;
 }
 
-layout::Area* make_area(std::uint32_t* generation, int* fd) {
-  const int memory = sys::memfd_create("shunt-area", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (memory < 0) return nullptr;
-  void* mapped = nullptr;
-  if (sys::ftruncate(memory, layout::kAreaBytes) == 0 &&
-      sys::fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0) {
-    mapped = sys::mmap(nullptr, layout::kAreaBytes, PROT_READ | PROT_WRITE,
-                       MAP_SHARED | MAP_NORESERVE, memory, 0);
-  }
-  if (mapped == nullptr || sys::getrandom(generation, sizeof *generation) != sizeof *generation) {
-    sys::close(memory);
-    return nullptr;
-  }
-  auto* area = static_cast<layout::Area*>(mapped);
-  ring::init_area(area, *generation);
-  *fd = memory;
-  open_read_only(fd);
-  return area;
-}
-
-const layout::Area* map_area(int fd, std::uint64_t offset, std::uint64_t length,
-                             std::uint32_t generation, const layout::Area* at) {
-  if (offset != 0 || length != layout::kAreaBytes) return nullptr;
-  // Only a sealed memory object of the ordinary page size cannot be pulled away under our mapping.
-  constexpr int kNeeded = F_SEAL_SHRINK | F_SEAL_GROW;
-  const int seals = sys::fcntl(fd, F_GET_SEALS);
-  if (seals < 0 || (seals & kNeeded) != kNeeded) return nullptr;
-  struct stat st;
-  struct statfs fs;
-  if (sys::fstat(fd, &st) != 0 || static_cast<std::uint64_t>(st.st_size) != length) return nullptr;
-  if (sys::fstatfs(fd, &fs) != 0 || fs.f_type != TMPFS_MAGIC) return nullptr;
-  void* mapped = sys::mmap(const_cast<layout::Area*>(at), length, PROT_READ,
-                           MAP_SHARED | MAP_NORESERVE | (at != nullptr ? MAP_FIXED : 0), fd, 0);
-  if (mapped == nullptr) return nullptr;
-  const auto* area = static_cast<const layout::Area*>(mapped);
-  const layout::AreaHeader header = area->header;  // private copy, then checked
-  if (!ring::valid_header(header, generation)) {
-    sys::munmap(mapped, length);
-    return nullptr;
-  }
-  return area;
-}
-
-const layout::Area* reserve_area() {
-  return static_cast<const layout::Area*>(sys::mmap(
-      nullptr, layout::kAreaBytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-}
-
 void unmap_areas(Connection* c) {
   const layout::Area* peer = c->peer.load(std::memory_order_relaxed);
-  unmap_area(c->own);
-  unmap_area(peer);
-  if (c->reserved != peer) unmap_area(c->reserved);
-}
-
-void unmap_area(const layout::Area* area) {
-  if (area != nullptr) sys::munmap(const_cast<layout::Area*>(area), layout::kAreaBytes);
+  unmap_area(c->own, c->map_bytes);
+  unmap_area(peer, c->map_bytes);
+  if (c->reserved != peer) unmap_area(c->reserved, c->map_bytes);
 }
 
 }  // namespace shunt::sockets

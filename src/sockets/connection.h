@@ -86,7 +86,11 @@ struct Connection {
   wire::Endpoint remote;
   std::atomic<Downgrade> downgrade;
   std::atomic<bool> follow_due;  // the peer has begun a downgrade and we have not followed yet
-  bool connecting_side;          // gives way when both sides begin
+  // Its areas are ranges of a device and its bell ends at the own partition's driver (driver/bell_relay.h), which
+  // says in the own area how the other side ended: FateLine. Constant; there is no downgrade.
+  bool relayed;
+  std::uint32_t map_bytes;  // of either area; what is unmapped
+  bool connecting_side;     // gives way when both sides begin
   bool bell_shut;  // its receiving half: see shutdown_stream(); no way to downgrade any more
   std::uint64_t rest_sent;    // of the own stream, moved over the bell: up to this position
   std::uint32_t stash_begin;  // read from the bell together with its last rings, not yet given out
@@ -110,16 +114,6 @@ void connections_before_fork();
 // In the child: the free pages are the parent's.
 void connections_after_fork();
 
-// The own area: a sealed memory object mapped read-write. *fd is the descriptor to send along
-// (opened read-only where possible), close it afterwards. nullptr: no memory or descriptors.
-layout::Area* make_area(std::uint32_t* generation, int* fd);
-// Maps a peer's area read-only after checking seals, size, file system and header. Consumes nothing.
-// `at`: in place of reserve_area()'s pages, which are gone if it fails; null: anywhere.
-const layout::Area* map_area(int fd, std::uint64_t offset, std::uint64_t length,
-                             std::uint32_t generation, const layout::Area* at = nullptr);
-// Addresses for an area, readable and zero. nullptr: no memory.
-const layout::Area* reserve_area();
-void unmap_area(const layout::Area* area);
 // What the connection has mapped.
 void unmap_areas(Connection* connection);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "sockets/area_source.h"
 #include "sockets/bell.h"
 #include "sockets/downgrade.h"
 #include "sockets/epoll_internal.h"
@@ -267,7 +268,7 @@ void settle_second_area(int fd, Socket* s, std::int64_t deadline_ns) {
     look_at_bell(fd, s);
   }
   if (c->peer.load(std::memory_order_relaxed) == nullptr && c->reserved == nullptr) {
-    c->reserved = reserve_area();
+    c->reserved = reserve_area(c->map_bytes);
   }
 }
 

@@ -336,6 +336,7 @@ long finish_rest(int fd, Socket* s) {
 long downgrade(int fd, Socket* s) {
   const SignalsBlocked blocked;
   Connection* c = s->connection;
+  if (c->relayed) return -EAGAIN;
   if (!has_area(fd, s, sys::monotonic_ns() + kPatienceNs)) return -EAGAIN;
   int busy = 0;
   for (int tries = 0; !downgraded(c); ++tries) {

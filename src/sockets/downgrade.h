@@ -31,6 +31,8 @@
 // What the second end has not yet read from the area, or not yet been able to send over the bell, is its
 // *rest*. With no rest left the socket becomes Kind::kPlain: the kernel serves its data calls.
 //
+// A relayed connection (connection.h) is never downgraded: the kernel knows nothing of its other end.
+//
 // Errors: a peer whose mark is nonsense is reset like one with a nonsensical area. A peer that died is none:
 // what it left is moved into a fresh socket pair, which takes the bell's place.
 // Thread safety: any thread; locks tx, rx, bell are taken (in this order), and the registry of epoll.h.
@@ -44,7 +46,7 @@ namespace shunt::sockets {
 
 // Begins, or ends what the other side began, and waits (1 s at most each) for a CONNECTED that is under way and
 // for a rest to move. 0: from now on `fd` is an ordinary byte stream for whoever holds it. -EAGAIN: not now,
-// nothing has changed: the listener has not accepted it yet, or a rest remains.
+// nothing has changed: the listener has not accepted it yet, a rest remains, or it is relayed.
 long downgrade(int fd, Socket* socket);
 
 // Before an exec (or a spawn) of the calling process: downgrades every connection of which a descriptor would

@@ -33,8 +33,20 @@ int connect_to_driver() {
   return -1;
 }
 
-// The driver's verdict: kNone when the request is in the listener's backlog.
-wire::Reason await_verdict(int driver, std::int64_t deadline) {
+// STATUS, with what it must bring: nothing, or the area.
+wire::Reason accepted(const wire::Message& status, int device, Grant* grant) {
+  const bool brings_area = status.area.object == wire::kObjectWindow && device >= 0;
+  if (grant == nullptr || brings_area) {
+    if (grant != nullptr) *grant = {device, status.area, status.generation};
+    if (grant == nullptr && device >= 0) sys::close_received(device);
+    return wire::Reason::kNone;
+  }
+  if (device >= 0) sys::close_received(device);
+  return wire::Reason::kVersion;
+}
+
+// The driver's verdict: kNone when the request is in the listener's backlog. `grant`: null unless it brings an area.
+wire::Reason await_verdict(int driver, std::int64_t deadline, Grant* grant) {
   for (;;) {
     const std::int64_t left = deadline - sys::monotonic_ns();
     if (left <= 0) return wire::Reason::kDriverDown;
@@ -48,12 +60,17 @@ wire::Reason await_verdict(int driver, std::int64_t deadline) {
     if (r == -EINTR) continue;
     if (r <= 0) return wire::Reason::kDriverDown;
     wire::MessageBytes bytes;
-    const long n = sys::recv(driver, bytes.data(), bytes.size(), 0);
+    int device = -1;
+    int fd_count = 0;
+    const long n = sys::recv_fds(driver, bytes.data(), bytes.size(), &device, 1, &fd_count, 0);
     if (n == -EINTR) continue;
     if (n <= 0) return wire::Reason::kDriverDown;
     const Result<wire::Message> m = wire::decode(bytes.data(), static_cast<std::size_t>(n));
+    if (m.ok() && m.value().type == wire::MessageType::kStatus) {
+      return accepted(m.value(), device, grant);
+    }
+    if (device >= 0) sys::close_received(device);
     if (!m.ok()) return wire::Reason::kVersion;
-    if (m.value().type == wire::MessageType::kStatus) return wire::Reason::kNone;
     const auto reason = static_cast<wire::Reason>(m.value().reason);
     return reason == wire::Reason::kNone ? wire::Reason::kRefused : reason;
   }
@@ -62,7 +79,7 @@ wire::Reason await_verdict(int driver, std::int64_t deadline) {
 }  // namespace
 
 int request_from_driver(const wire::Message& connect, int area_fd, int reservation_fd,
-                        bool nonblocking, wire::Reason* reason) {
+                        bool nonblocking, wire::Reason* reason, Grant* grant) {
   const std::int64_t patience = require_shared_memory() ? kRequiredNs
                                 : nonblocking           ? kNonblockingNs
                                                         : kBlockingNs;
@@ -77,16 +94,17 @@ int request_from_driver(const wire::Message& connect, int area_fd, int reservati
     return -1;
   }
   const wire::MessageBytes bytes = wire::encode(connect);
+  const bool own_area = area_fd >= 0;
   const int fds[3] = {area_fd, reservation_fd, bell[1]};
   *reason = wire::Reason::kDriverDown;
-  if (sys::send_fds(driver, bytes.data(), bytes.size(), fds, 3, 0) ==
-      static_cast<long>(bytes.size())) {
+  if (sys::send_fds(driver, bytes.data(), bytes.size(), own_area ? fds : fds + 1, own_area ? 3 : 2,
+                    0) == static_cast<long>(bytes.size())) {
     sys::close(bell[1]);
     const Undo undo([driver, &bell] {
       sys::close(driver);
       sys::close(bell[0]);
     });
-    *reason = await_verdict(driver, deadline);
+    *reason = await_verdict(driver, deadline, own_area ? nullptr : grant);
   } else {
     sys::close(bell[1]);
   }

@@ -1,20 +1,34 @@
 #include "sockets/establish.h"
 
+#include "sockets/area_source.h"
 #include "sockets/config.h"
 #include "sockets/status.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
 
-bool make_parts(Parts* parts) {
+bool make_parts(Parts* parts, bool own_area) {
   parts->connection = allocate_connection();
   if (parts->connection == nullptr) return false;
+  if (!own_area) return true;
   parts->connection->own = make_area(&parts->generation, &parts->area_fd);
   if (parts->connection->own == nullptr) {
     discard(parts);
     return false;
   }
   parts->connection->write_end().set_limit(layout::kStreamBytes);
+  return true;
+}
+
+bool adopt_range(Parts* parts, int device, const wire::Location& where, std::uint32_t generation) {
+  Connection* c = parts->connection;
+  const std::uint32_t map_bytes = area_map_bytes();
+  c->own = map_own_range(device, where, generation, map_bytes);
+  if (c->own == nullptr) return false;
+  c->relayed = true;
+  c->map_bytes = map_bytes;
+  parts->generation = generation;
+  c->write_end().set_limit(layout::kStreamBytes);
   return true;
 }
 

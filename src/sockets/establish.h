@@ -13,12 +13,14 @@ namespace shunt::sockets {
 // A connection under construction; whatever is not taken over is given back by discard().
 struct Parts {
   Connection* connection = nullptr;
-  int area_fd = -1;  // of the own area, to send along
+  int area_fd = -1;  // of the own area, to send along; -1: a range of a device
   std::uint32_t generation = 0;
 };
 
-// Connection page and own area. False: no memory or descriptors.
-bool make_parts(Parts* parts);
+// Connection page and, unless it is to be a range of a device, own area. False: no memory or descriptors.
+bool make_parts(Parts* parts, bool own_area = true);
+// The own area that the driver gave. False: it is not what it should be, or no memory. `device` stays the caller's.
+bool adopt_range(Parts* parts, int device, const wire::Location& where, std::uint32_t generation);
 void discard(Parts* parts);
 
 // The message fields that describe the own area.

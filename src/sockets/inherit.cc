@@ -6,6 +6,7 @@
 #include "sockets/downgrade.h"
 #include "sockets/establish.h"
 #include "sockets/listener.h"
+#include "sockets/status.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -52,6 +53,7 @@ void hand_on(int fd, Socket* seen, void* context) {
   if (s == nullptr) return;
   if (kind == Kind::kListener && meant_for_the_child(fd, s)) leave_rendezvous(fd, s);
   if (s == walk->stuck || only_for_the_child(fd) || prepare(fd, s) != 0) {
+    if (s != walk->stuck) count_kept_back();
     walk->stuck = s;
     sys::fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
     if (walk->kept->count < KeptBack::kMost) walk->kept->fds[walk->kept->count++] = fd;
@@ -98,6 +100,7 @@ long downgrade_for_passing(int fd) {
   if (s->kind.load(std::memory_order_acquire) == Kind::kListener) leave_rendezvous(fd, s);
   const bool connection = s->kind.load(std::memory_order_acquire) == Kind::kConnection;
   const long r = prepare(fd, s);
+  if (r != 0) count_kept_back();
   unpin(s);
   if (connection && r == 0) for_each(follow, nullptr, 0, table_limit());
   return r;

@@ -279,6 +279,7 @@ void count_reason(wire::Reason reason) {
 void count_ring() { count(&StatusPage::rings_sent); }
 void count_sleep() { count(&StatusPage::sleeps); }
 void count_untrusted_reset() { count(&StatusPage::resets_untrusted); }
+void count_kept_back() { count(&StatusPage::kept_back); }
 
 void start_status() {
   Hold hold(lock);

@@ -34,6 +34,7 @@ void count_reason(wire::Reason reason);
 void count_ring();
 void count_sleep();
 void count_untrusted_reset();
+void count_kept_back();
 
 // The byte counts of a live socket; on the hot path: one relaxed load and store.
 inline void add_sent(layout::StatusEntry* entry, std::uint64_t bytes) {

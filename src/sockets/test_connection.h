@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "ring/writer.h"
+#include "sockets/area_source.h"
 #include "sockets/connection.h"
 #include "sockets/options.h"
 #include "sockets/socket.h"
