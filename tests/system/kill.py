@@ -103,6 +103,7 @@ def exchange(stage):
                  + ", ".join(f"{ends.count(e)} x {e}" for e in sorted(set(ends))))
     server_survives(stage)
     leaks.check_no_abstract_names(stage)
+    stage.check_areas_free()
     for name, before in drivers.items():
         def same(name=name, before=before):
             now = leaks.memory_objects(stage.drivers[name].pid)

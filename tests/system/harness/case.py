@@ -1,7 +1,7 @@
 """The frame of every system test: arguments, modes, time limit, leak check, one line of result.
 
-A test is a script with `exchange(stage) -> comparable result`, run by main(exchange). In the modes
-local and window the exchange runs natively first and the results must be equal.
+A test is a script with `exchange(stage) -> comparable result`, run by main(exchange). In all
+modes but native the exchange runs natively first and the results must be equal.
 """
 import argparse
 import os
@@ -30,9 +30,11 @@ def _on_signal(number, _frame):
 def parser(description):
     default = os.path.join(os.path.dirname(__file__), "..", "..", "..", "build", "release")
     p = argparse.ArgumentParser(description=description)
-    p.add_argument("--mode", choices=["native", "local", "window"], default="native")
+    p.add_argument("--mode", choices=["native", "local", "window", "device"], default="native")
     p.add_argument("--build", default=os.path.normpath(default), help="build directory")
-    p.add_argument("--notify", choices=["poll", "interrupt"], help="of the drivers (window)")
+    p.add_argument("--notify", choices=["poll", "interrupt"], help="of the drivers (window, device)")
+    p.add_argument("--mib", type=int, default=1024, help="size of the window (device)")
+    p.add_argument("--dead-after-ms", type=int, default=15000, help="of the drivers (device)")
     p.add_argument("--limit", type=int, default=110, help="seconds for the whole test")
     p.add_argument("--no-native", action="store_true", help="skip the native run before")
     p.add_argument("--seed", type=int, default=None, help="of everything random; printed")
@@ -57,8 +59,8 @@ def main(exchange, options=None, description=None, compare=True):
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
         signal.signal(number, _on_signal)
     signal.alarm(options.limit)
-    if options.mode == "window" and not have_namespaces():
-        say("SKIPPED: the window form needs the privilege to make network namespaces (run as root)")
+    if options.mode in ("window", "device") and not have_namespaces():
+        say("SKIPPED: the forms with partitions need the privilege to make network namespaces (run as root)")
         sys.exit(SKIPPED)
     run_id.start_janitor()
     status = 1
@@ -68,7 +70,7 @@ def main(exchange, options=None, description=None, compare=True):
         if compare and options.mode != "native" and not options.no_native:
             with Stage("native") as stage:
                 expected = timed("native", exchange, stage)
-        with Stage(options.mode, options.notify) as stage:
+        with Stage(options.mode, options.notify, options.mib, options.dead_after_ms) as stage:
             result = timed(options.mode, exchange, stage)
         if expected is not None and result != expected:
             raise AssertionError(f"not what the native run gave:\n  {result}\n  {expected}")

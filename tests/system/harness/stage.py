@@ -4,18 +4,24 @@ native  both sides in one network namespace, kernel TCP over loopback
 local   the same under `shunt run --require`: one partition, no daemon
 window  the server in partition b, the client in partition a: two network namespaces joined by a
         veth pair, one shuntd each, a fresh window, both sides under `shunt run --require`
+device  the same, with a window on a file, as if the partitions were on two kernels: nothing but the file
+        and the drivers' doorbells is shared
 
 native and local use a private network namespace too, where the privilege allows it, so that ports and
 abstract names meet nobody else's.
 """
+import json
 import os
+import shutil
 import subprocess
+import time
 
 from . import run_id, settings
 from .process import Process
 
 ADDRESS = {"a": "10.77.0.1", "b": "10.77.0.2"}
 PARTITION = {"client": "a", "server": "b"}
+RUNTIME_DIR = "SHUNT_RUNTIME_DIR"  # where drivers of windows on devices leave their sockets
 
 
 def ip(*words):
@@ -34,20 +40,25 @@ def have_namespaces():
 class Stage:
     """Use as a context manager. Processes started here end with it."""
 
-    def __init__(self, mode, notify=None):
+    def __init__(self, mode, notify=None, mib=1024, dead_after_ms=15000):
+        """mib (the size) and dead_after_ms: of the window and its drivers, in the mode device."""
         self.mode = mode
         self.notify = notify
-        self.host = ADDRESS["b"] if mode == "window" else "127.0.0.1"
-        self.client_host = ADDRESS["a"] if mode == "window" else "127.0.0.1"
+        self.apart = mode in ("window", "device")
+        self.host = ADDRESS["b"] if self.apart else "127.0.0.1"
+        self.client_host = ADDRESS["a"] if self.apart else "127.0.0.1"
+        self._mib = mib
+        self._dead_after_ms = dead_after_ms
         self.shunted = mode != "native"
         self.window = None
+        self._made = False
         self.drivers = {}
         self._processes = []
         self._namespaces = {}
 
     def __enter__(self):
         try:
-            if self.mode == "window":
+            if self.apart:
                 self._make_partitions()
             elif have_namespaces():
                 self._make_namespace("one")
@@ -61,9 +72,12 @@ class Stage:
             process.end()
         self._processes.clear()
         try:
-            if self.window is not None and os.path.isdir(self.window):
+            if self._made and os.path.exists(self.window):
                 self.shunt("window", "destroy", self.window)
         finally:
+            if self.mode == "device" and self.window is not None:
+                os.unlink(self.window)
+                shutil.rmtree(os.environ.pop(RUNTIME_DIR), ignore_errors=True)
             for name in self._namespaces.values():
                 subprocess.run(["ip", "netns", "delete", name], check=False)
             self._namespaces.clear()
@@ -73,7 +87,7 @@ class Stage:
         prefix = []
         if self.shunted and provider:
             prefix = [settings.binary("shunt"), "run"]
-            if self.mode == "window":
+            if self.apart:
                 prefix += ["--window", self.window, "--partition", PARTITION[side]]
             prefix += ["--require"] * require + ["--"]
         name = options.pop("name", os.path.basename(argv[0]))
@@ -84,6 +98,8 @@ class Stage:
                 "--ready-fd", "1"]
         if self.notify:
             argv += ["--notify", self.notify]
+        if self.mode == "device":
+            argv += ["--dead-after", str(self._dead_after_ms)]
         inside = ["ip", "netns", "exec", self._namespaces[partition]]
         driver = self._start(inside + argv, f"shuntd-{partition}", {})
         driver.line_with("ready", 20)
@@ -97,6 +113,18 @@ class Stage:
         if done.returncode != 0:
             raise RuntimeError(f"shunt {' '.join(words)}: status {done.returncode}: {done.stderr.strip()}")
         return done.stdout
+
+    def check_areas_free(self):
+        """In the mode device, when all programs have ended: no driver keeps an area."""
+        deadline = time.monotonic() + 10
+        while self.mode == "device":
+            report = json.loads(self.shunt("window", "show", self.window, "--json"))
+            used = {p["name"]: p["arena"]["areas_used"] for p in report["partitions"]}
+            if not any(used.values()):
+                return
+            if time.monotonic() > deadline:
+                raise AssertionError(f"areas that nobody uses are not free: {used}")
+            time.sleep(0.05)
 
     def abstract_names(self):
         """The abstract AF_UNIX names `@shunt...` in the stage's namespaces."""
@@ -113,7 +141,7 @@ class Stage:
         return process
 
     def _enter(self, side):
-        namespace = self._namespaces.get(PARTITION[side] if self.mode == "window" else "one")
+        namespace = self._namespaces.get(PARTITION[side] if self.apart else "one")
         return ["ip", "netns", "exec", namespace] if namespace else []
 
     def _make_namespace(self, name):
@@ -131,7 +159,13 @@ class Stage:
             ip("-n", self._namespaces[name], "address", "add", address + "/24", "dev", "veth0")
             ip("-n", self._namespaces[name], "link", "set", "veth0", "up")
         self.window = os.path.join(run_id.directory(), "window")
+        if self.mode == "device":
+            os.environ[RUNTIME_DIR] = os.path.join(run_id.directory(), "run")
+            os.mkdir(os.environ[RUNTIME_DIR])
+            with open(self.window, "xb") as file:
+                file.truncate(self._mib << 20)
         self.shunt("window", "create", self.window,
                    *(f"--partition={name}={address}" for name, address in ADDRESS.items()))
+        self._made = True
         for name in ADDRESS:
             self.start_driver(name)
