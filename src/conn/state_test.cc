@@ -70,6 +70,18 @@ TEST(State, AResetIsNotUndoneByTheEnd) {
   EXPECT_EQ(on_read(s, false).error, ECONNRESET);
 }
 
+TEST(State, AnEndBehindLostBytesIsNone) {
+  State s;
+  on_peer_finished(s);
+  on_lost(s);
+  EXPECT_EQ(on_read(s, false).error, ECONNRESET);
+  EXPECT_EQ(on_read(s, false).verdict, Verdict::kEndOfFile);
+  EXPECT_EQ(on_write(s).error, EPIPE);
+  State other;
+  on_lost(other);
+  EXPECT_EQ(take_error(other), ECONNRESET);
+}
+
 TEST(State, ErrorIsTakenOnce) {
   State s;
   on_reset(s);

@@ -72,6 +72,8 @@ namespace {
 // when only the writing half is shut down: waking it would spoil the bell for nothing.
 bool concerns_sleepers(const Connection* c, int how) {
   if (c->bell_state.sleepers.load(std::memory_order_seq_cst) == 0) return false;
+  // A driver can send no CONNECTED through a bell that is shut; who sleeps for room is woken by that.
+  if (c->relayed && c->peer.load(kRelaxed) == nullptr && how == SHUT_WR) return false;
   const bool waits_for_space = (c->writer.wait_epoch & 1) != 0;
   return how != SHUT_WR || waits_for_space || c->state.read_shut || c->state.peer_finished;
 }
