@@ -108,6 +108,7 @@ void drain(int fd, Socket* socket, bool others_sleep) {
     c->follow_due.store(true, std::memory_order_release);
     c->trouble.store(true, std::memory_order_release);
   }
+  if (plain == layout::kSwitching) note_if_gone(fd, c);  // killed in the middle of it, perhaps
   if (plain != layout::kCarrying) return;
   // Before reading: an epoch announced from here on may be rung for after our read.
   c->bell_state.maybe_rung.store(false, std::memory_order_seq_cst);
