@@ -32,11 +32,15 @@ std::optional<pid_t> pid_of(const fs::path& entry) {
   return pid;
 }
 
+// A program's own page is open for writing. One that is open for reading only is looked at, by another
+// `shunt status` at this moment. The link's mode says how the file was opened (proc(5)).
 bool is_status_page(const fs::path& link) {
   static const std::string kTarget =
       std::string("/memfd:") + layout::kStatusPageName + " (deleted)";
   std::error_code error;
-  return fs::read_symlink(link, error) == kTarget;
+  struct stat info {};
+  return fs::read_symlink(link, error) == kTarget && lstat(link.c_str(), &info) == 0 &&
+         (info.st_mode & S_IWUSR) != 0;
 }
 
 // The pid that the process has in its own, innermost pid namespace; 0: it is gone.

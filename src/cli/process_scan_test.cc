@@ -1,7 +1,9 @@
 #include "cli/process_scan.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -44,6 +46,31 @@ TEST(ProcessScanTest, ListsASharedPageOnce) {
   const ProcessStatus* own = find(scan, getpid());
   ASSERT_NE(own, nullptr);
   EXPECT_EQ(own->shared_with, std::vector<pid_t>{child});
+  EXPECT_EQ(find(scan, child), nullptr);
+}
+
+TEST(ProcessScanTest, WhoOnlyLooksAtAPageDoesNotShareIt) {
+  TestPage page;
+  const std::string path = "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(page.fd());
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    const int looking = open(path.c_str(), O_RDONLY);  // as another `shunt status` does
+    close(page.fd());
+    if (write(ready[1], &looking, 1) == 1) pause();
+    _exit(0);
+  }
+  char byte;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);
+  const ProcessScan scan = scan_processes();
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  close(ready[0]);
+  close(ready[1]);
+  const ProcessStatus* own = find(scan, getpid());
+  ASSERT_NE(own, nullptr);
+  EXPECT_TRUE(own->shared_with.empty());
   EXPECT_EQ(find(scan, child), nullptr);
 }
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/untrusted.h"
+#include "ring/fence.h"
 #include "sockets/area_source.h"
 #include "sockets/bell.h"
 #include "sockets/downgrade.h"
@@ -24,7 +26,8 @@ namespace {
 
 int process_id = 0;
 constexpr std::int64_t kForkPatienceNs = 50'000'000;
-constexpr unsigned kInternalBelow = 20'000;  // move_high() stays near its floor
+constexpr std::int64_t kClosePatienceNs = 10'000'000'000;  // blocking; a tenth of it otherwise
+constexpr unsigned kInternalBelow = 20'000;                // move_high() stays near its floor
 
 struct OwnSearch {
   int fd;
@@ -64,14 +67,58 @@ void announce_if_last(Socket* s, std::uint32_t pins) {
 
 // Before that, with no lock held: a peer that has downgraded the connection reads the bell alone, and what we
 // wrote into the area would be lost.
-void finish_sending(int fd, Socket* s, std::uint32_t pins) {
+void finish_sending(int fd, Socket* s, std::uint32_t pins, std::int64_t deadline = 0) {
   if (s->kind.load(std::memory_order_acquire) != Kind::kConnection) return;
   if (s->refs.load(std::memory_order_acquire) != 1 + pins) return;
-  if (s->connection->peer.load(std::memory_order_acquire) == nullptr) return;
+  if (s->connection->peer.load(std::memory_order_acquire) == nullptr) look_at_bell(fd, s);
   absorb_events(s->connection);
   follow_downgrade(fd, s);
-  if (downgraded(s->connection)) send_rest_before_close(fd, s);
+  if (!downgraded(s->connection)) return;
+  if (deadline == 0) {
+    const bool waits = !s->connection->nonblocking.load(std::memory_order_relaxed);
+    deadline = sys::monotonic_ns() + (waits ? kClosePatienceNs : kClosePatienceNs / 10);
+  }
+  send_rest_before_close(fd, s, deadline);
 }
+
+// The last close is announced like a ring: a peer that switches either waits until it is done, and then finds what
+// we have written in our area, or is seen here, and what we have written is sent over the bell first.
+class Leave {
+ public:
+  // With the connection's locks held. `pins`: the caller's own.
+  Leave(int fd, const Socket* s, std::uint32_t pins) {
+    const bool last = s != nullptr &&
+                      s->kind.load(std::memory_order_acquire) == Kind::kConnection &&
+                      s->refs.load(std::memory_order_acquire) == 1 + pins &&
+                      s->connection->holders.load(std::memory_order_acquire) == 1;
+    if (!last || s->connection->relayed || downgraded(s->connection)) return;
+    const layout::Area* peer = s->connection->peer.load(std::memory_order_acquire);
+    line_ = &s->connection->own->switch_line;
+    line_->ringing.fetch_add(1, std::memory_order_seq_cst);
+    ring::full_fence();
+    if (peer != nullptr) {
+      switching_ = Untrusted(peer->switch_line.plain).copy_acquire() != layout::kCarrying;
+    } else if (!s->connection->gone_noticed.load(std::memory_order_relaxed)) {
+      // CONNECTED may have come, and more behind it. If it has not, the peer will see that we leave.
+      pollfd p{fd, POLLIN, 0};
+      const timespec now{0, 0};
+      switching_ = sys::ppoll(&p, 1, &now, nullptr) == 1;
+    }
+  }
+  ~Leave() {
+    if (line_ != nullptr) line_->ringing.fetch_sub(1, std::memory_order_release);
+  }
+  Leave(const Leave&) = delete;
+  Leave& operator=(const Leave&) = delete;
+  // False: release the locks, finish_sending(), and try again.
+  bool allowed() const { return !switching_; }
+  void for_good() { line_ = nullptr; }  // at exit: the kernel closes, later
+
+ private:
+  layout::SwitchLine* line_ = nullptr;
+  bool switching_ = false;
+};
+constexpr int kLeaveTries = 1000;  // then without: a peer that says it switches for ever
 
 // Of the descriptors of one socket, the lowest: to visit each socket once.
 bool is_first(int fd, const Socket* s) {
@@ -130,12 +177,18 @@ long close_descriptor(int fd) {
   if (s == nullptr) return kPassOn;
   Socket* taken = nullptr;
   long r = 0;
-  finish_sending(fd, s, 1);
-  {
+  for (int i = 0;; ++i) {
+    finish_sending(fd, s, 1);
     Quiet quiet(s);
+    const Leave leave(fd, s, 1);
+    if (!leave.allowed() && i < kLeaveTries) {
+      sys::sched_yield();
+      continue;
+    }
     taken = take_out(fd);
     if (taken == s) announce_if_last(s, 1);
     r = sys::close(fd);
+    break;
   }
   if (taken != nullptr) drop_reference(taken);
   unpin(s);
@@ -291,11 +344,21 @@ void before_fork() {
 }
 
 void before_exit() {
+  std::int64_t deadline = sys::monotonic_ns() + kClosePatienceNs;
   for_each(
-      [](int fd, Socket* s, void*) {
-        if (is_first(fd, s)) finish_sending(fd, s, s->refs.load(std::memory_order_relaxed) - 1);
+      [](int fd, Socket* s, void* until) {
+        if (!is_first(fd, s)) return;
+        const std::uint32_t others = s->refs.load(std::memory_order_relaxed) - 1;
+        for (int i = 0; i < kLeaveTries; ++i) {
+          finish_sending(fd, s, others, *static_cast<std::int64_t*>(until));
+          Quiet quiet(s);
+          Leave leave(fd, s, others);
+          if (!leave.allowed()) continue;
+          leave.for_good();
+          break;
+        }
       },
-      nullptr, 0, table_limit());
+      &deadline, 0, table_limit());
 }
 
 void after_fork_in_child() {

@@ -22,6 +22,7 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::int64_t kPatienceNs = 1'000'000'000;
 constexpr int kBusyPauses = 200;
+constexpr int kMostReads = 4096;               // of the bell, in one go
 constexpr int kBufferBytes = 8 * 1024 * 1024;  // asked for; the system's limit decides
 constexpr std::size_t kMarkBytes = 16;         // mark, 7 zeros, position (little-endian)
 
@@ -113,11 +114,12 @@ bool send_mark(int fd, Connection* c) {
 // Nothing but rings can be on it. False: the other end is gone.
 bool read_empty(int fd) {
   std::uint8_t rings[256];
-  for (;;) {
+  for (int i = 0; i < kMostReads; ++i) {
     const long n = sys::recv(fd, rings, sizeof rings, MSG_DONTWAIT);
     if (n == 0 || (n < 0 && n != -EAGAIN && n != -EINTR)) return false;
     if (n == -EAGAIN) return true;
   }
+  return true;  // a peer that floods it: what it writes is its own affair
 }
 
 // A thread sleeps until the peer has read from the area: the ring that would wake it must not be taken away.
@@ -159,8 +161,7 @@ Begun begin(int fd, const Socket* s) {
   const auto quiet = [c] {
     return Untrusted(c->peer.load(kRelaxed)->switch_line.ringing).copy_acquire() == 0;
   };
-  // One that was killed just before its ring, or is stopped there, is not waited for any longer.
-  await(fd, quiet);
+  if (!await(fd, quiet)) return no_way(hung_up(fd) ? Begun::kPeerGone : Begun::kNoWay);
   if (!read_empty(fd)) return no_way(Begun::kPeerGone);
   prepare_bell(fd, s);
   if (!send_mark(fd, c)) return no_way(hung_up(fd) ? Begun::kPeerGone : Begun::kNoWay);
@@ -189,9 +190,17 @@ bool find_position(int fd, Connection* c, std::uint64_t* position) {
   if (stashed(c) >= kMarkBytes) {
     mark = c->stash + c->stash_begin;
     c->stash_begin += kMarkBytes;
+  } else if (stashed(c) != 0) {
+    // A drain has cut it in two.
+    const std::size_t missing = kMarkBytes - stashed(c);
+    std::memmove(bytes, c->stash + c->stash_begin, stashed(c));
+    if (sys::recv(fd, bytes + stashed(c), missing, MSG_DONTWAIT) != static_cast<long>(missing))
+      return false;
+    c->stash_begin = c->stash_end;
   } else {
-    if (stashed(c) != 0) return false;
+    int reads = 0;
     for (bool found = false; !found;) {
+      if (++reads > kMostReads) return false;
       const long n = sys::recv(fd, bytes, sizeof bytes, MSG_DONTWAIT | MSG_PEEK);
       if (n <= 0) return false;
       const std::uint8_t* const end = bytes + n;
@@ -280,6 +289,7 @@ long move_to_pair(int fd, Socket* s) {
       // Closing an end with unread bytes resets the other: ECONNRESET, as the program would have got.
       if (c->state.dead && c->state.pending_error != 0) sys::send(pair[0], "", 1, MSG_DONTWAIT);
       if (c->state.write_shut) sys::raw(SYS_shutdown, pair[0], SHUT_WR);
+      read_empty(fd);  // other holders of the old bell read nothing but its end
       replace_descriptors(s, pair[0]);
       note_bell(fd, s);
       c->rest_sent = c->writer.head;
@@ -322,6 +332,7 @@ long finish_rest(int fd, Socket* s) {
       const Still still(c);
       if (!still.complete() || unread_rest(c) != 0) return -EAGAIN;
       if (!still_under(fd, s, c)) return 0;
+      if (unsent_rest(c) == 0) return -EAGAIN;  // an error is still to be reported to this program
       const std::uint64_t before = c->rest_sent;
       if (send_rest(fd, c) < 0 || c->rest_sent != before) continue;
     }
@@ -333,11 +344,12 @@ long finish_rest(int fd, Socket* s) {
 
 }  // namespace
 
-long downgrade(int fd, Socket* s) {
+long downgrade(int fd, Socket* s, std::int64_t deadline) {
   const SignalsBlocked blocked;
   Connection* c = s->connection;
   if (c->relayed) return -EAGAIN;
-  if (!has_area(fd, s, sys::monotonic_ns() + kPatienceNs)) return -EAGAIN;
+  if (!has_area(fd, s, deadline != 0 ? deadline : sys::monotonic_ns() + kPatienceNs))
+    return -EAGAIN;
   int busy = 0;
   for (int tries = 0; !downgraded(c); ++tries) {
     if (tries == 4 || !follow_downgrade(fd, s)) return -EAGAIN;

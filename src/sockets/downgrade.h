@@ -47,7 +47,8 @@ namespace shunt::sockets {
 // Begins, or ends what the other side began, and waits (1 s at most each) for a CONNECTED that is under way and
 // for a rest to move. 0: from now on `fd` is an ordinary byte stream for whoever holds it. -EAGAIN: not now,
 // nothing has changed: the listener has not accepted it yet, a rest remains, or it is relayed.
-long downgrade(int fd, Socket* socket);
+// `deadline`: monotonic ns, of the wait for CONNECTED; 0: 1 s from now.
+long downgrade(int fd, Socket* socket, std::int64_t deadline = 0);
 
 // Before an exec (or a spawn) of the calling process: downgrades every connection of which a descriptor would
 // stay open. One that cannot be is made close-on-exec: the new program gets EBADF, not garbage. Should the
@@ -92,6 +93,7 @@ std::uint32_t kernel_events_with_rest(Socket* socket, std::uint32_t wanted);
 std::uint64_t available_with_rest(int fd, Socket* socket);
 std::uint64_t unsent_with_rest(int fd, Socket* socket);
 // Before the last close in this process, or its exit: what was accepted from the program is still sent.
-void send_rest_before_close(int fd, Socket* socket);
+// Until `deadline` (monotonic ns).
+void send_rest_before_close(int fd, Socket* socket, std::int64_t deadline);
 
 }  // namespace shunt::sockets

@@ -143,6 +143,7 @@ long control_epoll(int epfd, int op, int fd, epoll_event* event) {
   }
   if (s == nullptr) return kPassToKernel;
   EpollSet* set = owner->epoll;
+  use_set(set);
   const long quick = control_recent(set, op, s, fd, event);
   if (quick != kPassToKernel) return quick;
   SignalsBlocked blocked;

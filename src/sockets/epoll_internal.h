@@ -45,6 +45,7 @@ struct EpollSet {
   std::atomic<std::uint32_t> special;   // entries that are not kPlain
   std::atomic<bool> has_cookies;        // the kernel may hold registrations under our cookies
   std::atomic<std::uint32_t> sleepers;  // threads in the kernel's wait
+  bool inherited;                       // the kernel's instance is the parent's too: see use_set()
   int kick;                             // eventfd that wakes them; 0 until needed
   EpollEntry* entries;
   EpollEntry* hot;
@@ -57,6 +58,13 @@ std::uint64_t cookie_of(std::uint32_t index);
 // The entry that a kernel event is about; nullptr: the event is the program's own. *kick: it is the
 // set's own wake-up.
 EpollEntry* entry_of(std::uint64_t cookie, EpollSet* set, bool* kick);
+
+// A forked child shares the kernel's instance with its parent, but its entries are as they were at the fork: until
+// the child itself uses the set, nothing in the kernel is changed for what happens to its connections here.
+void use_inherited_set(EpollSet* set);
+inline void use_set(EpollSet* set) {
+  if (set->inherited) use_inherited_set(set);
+}
 
 // With the set's lock held.
 void make_hot(EpollEntry* entry);

@@ -162,6 +162,7 @@ void detach_registrations(Socket* s) {
   Hold registered(registry);
   for (EpollEntry* e = s->registrations; e != nullptr; e = e->next_of_socket) {
     Hold hold(e->set->lock);
+    if (e->set->inherited) continue;
     sys::epoll_ctl(e->set->epfd, EPOLL_CTL_DEL, e->fd, nullptr);
   }
 }
@@ -228,7 +229,7 @@ void watch_again(EpollEntry* e) {
   epoll_event event = bell_event(e);
   if (downgraded(s->connection)) {
     e->rest_mask = kernel_events_with_rest(s, e->events);
-    event.events = e->rest_mask;
+    event.events = e->rest_mask | EPOLLET;  // the entry is hot: the level is looked at there
   }
   sys::epoll_ctl(e->set->epfd, EPOLL_CTL_DEL, e->fd, nullptr);
   sys::epoll_ctl(e->set->epfd, EPOLL_CTL_ADD, e->fd, &event);
@@ -261,7 +262,7 @@ void rewatch_registrations(Socket* s) {
   for (EpollEntry* e = s->registrations; e != nullptr; e = next) {
     next = e->next_of_socket;
     Hold hold(e->set->lock);
-    if (e->watched != Watched::kConnection) continue;
+    if (e->watched != Watched::kConnection || e->set->inherited) continue;
     if (plain) {
       watch_plain(e);
     } else {
@@ -304,11 +305,23 @@ void drop_registrations(Socket* s) {
   }
 }
 
+void use_inherited_set(EpollSet* set) {
+  Hold hold(set->lock);
+  if (!set->inherited) return;
+  set->inherited = false;
+  for (EpollEntry* e = set->entries; e != nullptr; e = e->next_of_set) {
+    if (e->watched == Watched::kConnection) note_missed(e->socket);
+  }
+}
+
 void epolls_after_fork() {
   registry.reset_after_fork();
   for_each(
       [](int, Socket* s, void*) {
-        if (s->epoll != nullptr) s->epoll->lock.reset_after_fork();
+        if (s->epoll != nullptr) {
+          s->epoll->lock.reset_after_fork();
+          s->epoll->inherited = true;
+        }
         for (EpollEntry* e = s->registrations; e != nullptr; e = e->next_of_socket) {
           e->armed_read = e->armed_write = false;
           e->fresh = true;

@@ -91,6 +91,8 @@ int sort_events(EpollSet* set, const epoll_event* events, int count, epoll_event
     make_hot(e);  // unless dormant
     if (downgraded(e->socket->connection)) {
       e->fresh = true;
+      // Also for an entry that reports nothing now: its rest leaves.
+      events_with_rest(e->fd, e->socket, 0);
     } else {
       answer_bell(e, events[i].events);
     }
@@ -202,7 +204,7 @@ long sleep_once(EpollSet* set, int epfd, epoll_event* events, int max, std::int6
   set->spin.slept(static_cast<std::uint32_t>(std::min<std::uint64_t>(slept_us, 1'000'000)));
   set->sleepers.fetch_sub(1, std::memory_order_seq_cst);
   if (r < 0) return r;
-  *timed_out = r == 0;
+  *timed_out = r == 0 || (deadline >= 0 && sys::monotonic_ns() >= deadline);
   Hold hold(set->lock);
   return sort_events(set, kernel_events, static_cast<int>(r), events);
 }
@@ -234,6 +236,7 @@ long wait_epoll(int epfd, epoll_event* events, int max, std::int64_t timeout_ns,
     unpin(s);
     return kPassToKernel;
   }
+  use_set(set);
   const std::int64_t deadline = timeout_ns < 0 ? -1 : sys::monotonic_ns() + timeout_ns;
   long result = 0;
   for (bool timed_out = timeout_ns == 0;;) {

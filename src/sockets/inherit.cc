@@ -4,6 +4,7 @@
 #include "sockets/bell.h"
 #include "sockets/descriptors.h"
 #include "sockets/downgrade.h"
+#include "sockets/epoll.h"
 #include "sockets/establish.h"
 #include "sockets/listener.h"
 #include "sockets/status.h"
@@ -13,33 +14,37 @@ namespace shunt::sockets {
 namespace {
 
 // 0: nothing in the way of handing `fd` on. With the socket pinned.
-long prepare(int fd, Socket* s) {
+long prepare(int fd, Socket* s, std::int64_t deadline) {
   const Kind kind = s->kind.load(std::memory_order_acquire);
   if (kind == Kind::kListener) share_listener(fd, s);
   if (kind != Kind::kConnection || !names_bell(fd, s)) return 0;
-  return downgrade(fd, s);
+  return downgrade(fd, s, deadline);
 }
 
 struct Walk {
   KeptBack* kept;
-  const Socket* stuck;  // cannot be downgraded: not tried again for each of its descriptors
+  const Socket* stuck;    // cannot be downgraded: not tried again for each of its descriptors
+  std::int64_t deadline;  // for all of them together
   bool handed_on = false;
 };
-
-// The peer's last bytes are moved to a fresh socket then, which a vfork child has for itself: its parent would
-// be left with the empty bell.
-bool only_for_the_child(int fd) {
-  if (!in_vfork_child()) return false;
-  pollfd p{fd, 0, 0};
-  const timespec now{0, 0};
-  return sys::ppoll(&p, 1, &now, nullptr) == 1 && (p.revents & POLLHUP) != 0;
-}
 
 // A listener at a number where a program looks for what it is given, or under a second one, is handed on to be
 // served: the clients under Shunt must find that program too, so from now on they come by kernel TCP. Any other
 // is there by leak.
 bool meant_for_the_child(int fd, const Socket* s) {
   return fd <= 2 || s->refs.load(std::memory_order_relaxed) > 2;  // one is the walk's own pin
+}
+
+// When the peer is gone its last bytes are moved to a fresh socket, which this process has for itself. Others that
+// share the connection, and the parent of a vfork child, would be left with the empty bell: not for a leak.
+bool would_rob_others(int fd, const Socket* s) {
+  const Connection* c = s->connection;
+  const bool alone = c->holders.load(std::memory_order_acquire) <= 1 && !in_vfork_child();
+  if (alone || (!in_vfork_child() && meant_for_the_child(fd, s))) return false;
+  pollfd p{fd, 0, 0};
+  const timespec now{0, 0};
+  return c->gone_noticed.load(std::memory_order_relaxed) || c->state.dead ||
+         (sys::ppoll(&p, 1, &now, nullptr) == 1 && (p.revents & POLLHUP) != 0);
 }
 
 // In a vfork child the table is the parent's, but the kernel answers for the child's descriptors.
@@ -52,7 +57,8 @@ void hand_on(int fd, Socket* seen, void* context) {
   Socket* s = lookup_pinned(fd);
   if (s == nullptr) return;
   if (kind == Kind::kListener && meant_for_the_child(fd, s)) leave_rendezvous(fd, s);
-  if (s == walk->stuck || only_for_the_child(fd) || prepare(fd, s) != 0) {
+  const bool robs = kind == Kind::kConnection && would_rob_others(fd, s);
+  if (s == walk->stuck || robs || prepare(fd, s, walk->deadline) != 0) {
     if (s != walk->stuck) count_kept_back();
     walk->stuck = s;
     sys::fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
@@ -80,9 +86,10 @@ void follow(int fd, Socket* seen, void* /*context*/) {
 
 void downgrade_inherited(KeptBack* kept) {
   kept->count = 0;
-  Walk walk{kept, nullptr};
+  Walk walk{kept, nullptr, sys::monotonic_ns() + 1'000'000'000};
   for_each(hand_on, &walk, 0, table_limit());
   if (walk.handed_on) for_each(follow, nullptr, 0, table_limit());
+  rouse_missed();
 }
 
 void release_kept(const KeptBack& kept) {
@@ -99,10 +106,11 @@ long downgrade_for_passing(int fd) {
   if (s == nullptr) return 0;
   if (s->kind.load(std::memory_order_acquire) == Kind::kListener) leave_rendezvous(fd, s);
   const bool connection = s->kind.load(std::memory_order_acquire) == Kind::kConnection;
-  const long r = prepare(fd, s);
+  const long r = prepare(fd, s, 0);
   if (r != 0) count_kept_back();
   unpin(s);
   if (connection && r == 0) for_each(follow, nullptr, 0, table_limit());
+  rouse_missed();
   return r;
 }
 

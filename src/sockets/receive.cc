@@ -172,7 +172,18 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
         const Undo undo([s, pinned] {
           if (pinned) unpin(s);
         });
-        if (total == 0) result = receive_with_rest(fd, s, parts, count, flags);
+        if (nothing_wanted) result = receive_with_rest(fd, s, parts, count, flags);
+        while (to.room() > 0 && (total == 0 || (flags & MSG_WAITALL) != 0)) {
+          const iovec part{to.at(), to.room()};
+          result = receive_with_rest(fd, s, &part, 1, flags);
+          if (result == kNotOurs && total > 0) {
+            result =
+                sys::recv(fd, part.iov_base, part.iov_len, flags & (MSG_DONTWAIT | MSG_WAITALL));
+          }
+          if (result <= 0 || (flags & MSG_PEEK) != 0) break;
+          total += static_cast<std::size_t>(result);
+          to.advance(static_cast<std::size_t>(result));
+        }
         break;
       }
     }

@@ -17,7 +17,6 @@ namespace shunt::sockets {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
-constexpr std::int64_t kClosePatienceNs = 10'000'000'000;
 
 // From the area, then from the stash, into `out`. With rx held.
 std::size_t take_rest(Connection* c, std::uint64_t skip, std::uint8_t* out, std::size_t size,
@@ -201,7 +200,7 @@ std::uint32_t events_with_rest(int fd, Socket* s, std::uint32_t wanted) {
   bool sent = false;
   {
     Hold tx(c->tx);
-    if (tx.owns()) send_rest(fd, c);
+    if (tx.owns() && still_under(fd, s, c)) send_rest(fd, c);
     sent = unsent_rest(c) == 0;
   }
   {
@@ -242,7 +241,7 @@ std::uint64_t available_with_rest(int fd, Socket* s) {
   return unread_rest(c) + static_cast<std::uint64_t>(std::max(in_kernel, 0));
 }
 
-void send_rest_before_close(int fd, Socket* s) {
+void send_rest_before_close(int fd, Socket* s, std::int64_t deadline) {
   const NoCancel uncancelled;
   Connection* c = s->connection;
   for (;;) {
@@ -254,7 +253,7 @@ void send_rest_before_close(int fd, Socket* s) {
       if (send_rest(fd, c) < 0 || unsent_rest(c) == 0) return;
       if (c->rest_sent != before) continue;
     }
-    if (wait_for(fd, POLLOUT, sys::monotonic_ns() + kClosePatienceNs) == -EAGAIN) return;
+    if (wait_for(fd, POLLOUT, deadline) == -EAGAIN) return;
   }
 }
 
