@@ -27,6 +27,7 @@ struct Settings {
   std::size_t bytes = 64;
   int rounds = 50'000;
   bool hold = false;
+  bool busy = false;  // look again and again instead of waiting in recv()
 };
 
 void set_nodelay(int fd) {
@@ -35,9 +36,10 @@ void set_nodelay(int fd) {
 }
 
 // False at end of stream.
-bool receive_all(int fd, char* data, std::size_t size) {
+bool receive_all(int fd, char* data, std::size_t size, bool busy) {
   for (std::size_t done = 0; done < size;) {
-    const ssize_t n = recv(fd, data + done, size - done, 0);
+    const ssize_t n = recv(fd, data + done, size - done, busy ? MSG_DONTWAIT : 0);
+    if (n < 0 && busy && errno == EAGAIN) continue;
     if (n < 0) die("recv");
     if (n == 0) return false;
     done += static_cast<std::size_t>(n);
@@ -49,11 +51,11 @@ void send_all(int fd, const char* data, std::size_t size) {
   if (send(fd, data, size, MSG_NOSIGNAL) != static_cast<ssize_t>(size)) die("send");
 }
 
-void answer(int listener, std::size_t bytes) {
+void answer(int listener, std::size_t bytes, bool busy) {
   const int fd = accept_one(listener);
   set_nodelay(fd);
   std::vector<char> data(bytes);
-  while (receive_all(fd, data.data(), bytes)) send_all(fd, data.data(), bytes);
+  while (receive_all(fd, data.data(), bytes, busy)) send_all(fd, data.data(), bytes);
   close(fd);
 }
 
@@ -67,7 +69,7 @@ void ask(const Settings& s) {
   for (int i = -warm_up; i < s.rounds; ++i) {
     const auto start = std::chrono::steady_clock::now();
     send_all(fd, data.data(), s.bytes);
-    if (!receive_all(fd, data.data(), s.bytes)) die_plain("the server went away");
+    if (!receive_all(fd, data.data(), s.bytes, s.busy)) die_plain("the server went away");
     const auto took = std::chrono::steady_clock::now() - start;
     if (i >= 0) times.push_back(std::chrono::duration_cast<std::chrono::nanoseconds>(took).count());
   }
@@ -88,7 +90,7 @@ int both(Settings s) {
   if (server < 0) die("fork");
   if (server == 0) {
     dup2(channel[1], STDOUT_FILENO);
-    answer(listen_and_say(s.host, 0), s.bytes);
+    answer(listen_and_say(s.host, 0), s.bytes, s.busy);
     _exit(0);
   }
   close(channel[1]);
@@ -116,12 +118,13 @@ int main(int argc, char** argv) {
     command->add_option("--bytes", s.bytes, "message size")->check(CLI::Range(1, 1 << 16));
     command->add_option("--rounds", s.rounds, "round trips")->check(CLI::Range(100, 100'000'000));
     command->add_flag("--hold", s.hold, "stay until stdin ends");
+    command->add_flag("--busy", s.busy, "look for answers again and again instead of sleeping");
   }
   CLI11_PARSE(app, argc, argv);
   shunt::test::limit_time(300);
   int status = 0;
   if (serve->parsed()) {
-    shunt::test::answer(shunt::test::listen_and_say(s.host, s.port), s.bytes);
+    shunt::test::answer(shunt::test::listen_and_say(s.host, s.port), s.bytes, s.busy);
   } else if (connect->parsed()) {
     shunt::test::ask(s);
   } else {
