@@ -65,6 +65,7 @@ void take_connected(int fd, Connection* c, bool keep) {
   if (peer != nullptr) {
     // Release: whoever sees the pointer sees the generation.
     c->peer.store(peer, std::memory_order_release);
+    c->connected_left = keep;
     refuse_descriptors(fd);
   } else {
     note_gone(c);  // closed before it was accepted, or nonsense: reset either way
@@ -138,6 +139,7 @@ void drain(int fd, Socket* socket, bool others_sleep) {
   static_assert(sizeof rings <= kStashBytes);
   for (;;) {
     const long n = sys::recv(fd, rings, sizeof rings, MSG_DONTWAIT);
+    if (n > 0) c->connected_left = false;  // it came first
     if (n > 0 && epolls_rely_on(c)) note_missed(socket);
     if (n > 0 && find_mark(c, rings, static_cast<std::size_t>(n))) return;
     if (n == static_cast<long>(sizeof rings)) continue;

@@ -67,6 +67,7 @@ void reset(Connection* c) {
   c->follow_due.store(false, std::memory_order_relaxed);
   c->connecting_side = false;
   c->bell_shut = false;
+  c->connected_left = false;
   c->rest_sent = 0;
   c->stash_begin = 0;
   c->stash_end = 0;

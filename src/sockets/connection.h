@@ -91,7 +91,8 @@ struct Connection {
   bool relayed;
   std::uint32_t map_bytes;  // of either area; what is unmapped
   bool connecting_side;     // gives way when both sides begin
-  bool bell_shut;  // its receiving half: see shutdown_stream(); no way to downgrade any more
+  bool bell_shut;       // its receiving half: see shutdown_stream(); no way to downgrade any more
+  bool connected_left;  // CONNECTED was taken, and left on the bell for those who sleep on it
   std::uint64_t rest_sent;    // of the own stream, moved over the bell: up to this position
   std::uint32_t stash_begin;  // read from the bell together with its last rings, not yet given out
   std::uint32_t stash_end;

@@ -230,6 +230,8 @@ bool skip_carried(int fd, Connection* c, std::uint64_t count) {
 bool follow(int fd, const Socket* s) {
   Connection* c = s->connection;
   std::uint64_t carried_from = 0;
+  if (c->connected_left && !take_exactly(fd, wire::kMessageBytes)) return false;
+  c->connected_left = false;
   if (!find_position(fd, c, &carried_from)) return false;
   ring::Reader reader = c->read_end();
   if (reader.refresh() != ring::Status::kOk) return false;

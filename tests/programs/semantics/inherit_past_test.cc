@@ -9,6 +9,42 @@ namespace {
 
 class InheritPast : public InheritPeer {};
 
+// The peer closes at any moment around the exec: what it wrote before is in somebody's hands at each.
+TEST(InheritRace, ThePeerClosesMeanwhile) {
+  const Fd listener = listen_on();
+  for (int round = 0; round < 200; ++round) {
+    Child peer([&] {
+      Fd fd = connect_to("127.0.0.1", port_of(listener));
+      send_all(fd, "hello");
+      const auto end =
+          std::chrono::steady_clock::now() + std::chrono::microseconds(200 + round * 7);
+      while (std::chrono::steady_clock::now() < end) {
+      }
+      fd.reset();
+      return 0;
+    });
+    Fd server = accept_from(listener);
+    int out[2];
+    ASSERT_EQ(pipe2(out, O_CLOEXEC), 0);
+    Child program([&] {
+      dup2(server, 0);
+      dup2(out[1], 1);
+      execlp("cat", "cat", nullptr);
+      return 1;
+    });
+    server.reset();
+    close(out[1]);
+    std::string got;
+    char bytes[16];
+    for (ssize_t n; (n = read(out[0], bytes, sizeof bytes)) > 0;)
+      got.append(bytes, static_cast<std::size_t>(n));
+    close(out[0]);
+    ASSERT_EQ(got, "hello") << round;
+    ASSERT_EQ(program.wait(), 0) << round;
+    ASSERT_EQ(peer.wait(), 0) << round;
+  }
+}
+
 TEST_P(InheritPast, HasWrittenAndClosed) {
   Handover h(plan({"recv:1:0:100000", "eof"}));
   send_all(h.peer, pattern(100'000));
