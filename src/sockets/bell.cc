@@ -150,6 +150,12 @@ void drain(int fd, Socket* socket, bool others_sleep) {
 
 }  // namespace
 
+bool hung_up(int fd) {
+  pollfd p{fd, 0, 0};
+  const timespec now{0, 0};
+  return sys::ppoll(&p, 1, &now, nullptr) == 1 && (p.revents & POLLHUP) != 0;
+}
+
 bool epolls_rely_on(const Connection* c) {
   return c->read_armed_epolls.load(std::memory_order_seq_cst) != 0 ||
          c->write_armed_epolls.load(std::memory_order_seq_cst) != 0;

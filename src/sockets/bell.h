@@ -39,6 +39,9 @@ void disarm_read(Connection* connection);
 void arm_write(Connection* connection);
 void disarm_write(Connection* connection);
 
+// Whether the kernel says that nobody holds the other end, be there bytes on the bell or not.
+bool hung_up(int fd);
+
 // Brings `state` up to date with what the peer's flags and the bell have said. Takes state_lock.
 void absorb_events(Connection* connection);
 // The peer's area failed a check: reset, and never read it again.

@@ -115,6 +115,32 @@ void connections_before_fork();
 // In the child: the free pages are the parent's.
 void connections_after_fork();
 
+// tx, rx and bell, in this order: nobody moves a byte or rings. Of nullptr: nothing.
+class Still {
+ public:
+  explicit Still(Connection* connection) : c_(connection) {
+    if (c_ == nullptr) return;
+    tx_ = c_->tx.acquire();
+    rx_ = c_->rx.acquire();
+    bell_ = c_->bell.acquire();
+  }
+  ~Still() {
+    if (bell_) c_->bell.release();
+    if (rx_) c_->rx.release();
+    if (tx_) c_->tx.release();
+  }
+  Still(const Still&) = delete;
+  Still& operator=(const Still&) = delete;
+  // False: this thread is inside one of them already, below on its stack (a signal handler asks).
+  bool complete() const { return tx_ && rx_ && bell_; }
+
+ private:
+  Connection* c_;
+  bool tx_ = false;
+  bool rx_ = false;
+  bool bell_ = false;
+};
+
 // What the connection has mapped.
 void unmap_areas(Connection* connection);
 

@@ -34,30 +34,12 @@ struct OwnSearch {
   bool found;
 };
 
-// With a connection, no ring or drain may be under way on `fd` while its number changes hands.
-struct Quiet {
-  explicit Quiet(Socket* s)
-      : c(s != nullptr && s->kind.load(std::memory_order_acquire) == Kind::kConnection
-              ? s->connection
-              : nullptr) {
-    if (c == nullptr) return;
-    tx = c->tx.acquire();
-    rx = c->rx.acquire();
-    bell = c->bell.acquire();
-  }
-  ~Quiet() {
-    if (c == nullptr) return;
-    if (bell) c->bell.release();
-    if (rx) c->rx.release();
-    if (tx) c->tx.release();
-  }
-  Quiet(const Quiet&) = delete;
-  Quiet& operator=(const Quiet&) = delete;
-  Connection* c;
-  bool tx = false;
-  bool rx = false;
-  bool bell = false;
-};
+// With a connection, no ring or drain may be under way on a number while it changes hands: Still.
+Connection* connection_of(const Socket* s) {
+  return s != nullptr && s->kind.load(std::memory_order_acquire) == Kind::kConnection
+             ? s->connection
+             : nullptr;
+}
 
 // Before a descriptor of `s` goes: whether it is this process's last. `pins`: the caller's own.
 void announce_if_last(Socket* s, std::uint32_t pins) {
@@ -66,8 +48,8 @@ void announce_if_last(Socket* s, std::uint32_t pins) {
 }
 
 // Before that, with no lock held: a peer that has downgraded the connection reads the bell alone, and what we
-// wrote into the area would be lost.
-void finish_sending(int fd, Socket* s, std::uint32_t pins, std::int64_t deadline = 0) {
+// wrote into the area would be lost. `deadline`: monotonic ns; 0: as patient as the socket.
+void finish_sending(int fd, Socket* s, std::uint32_t pins, std::int64_t deadline) {
   if (s->kind.load(std::memory_order_acquire) != Kind::kConnection) return;
   if (s->refs.load(std::memory_order_acquire) != 1 + pins) return;
   if (s->connection->peer.load(std::memory_order_acquire) == nullptr) look_at_bell(fd, s);
@@ -120,6 +102,23 @@ class Leave {
 };
 constexpr int kLeaveTries = 1000;  // then without: a peer that says it switches for ever
 
+// Has `go` done, which closes `fd`, where a peer's downgrade cannot lose what was written before. `s`: what `fd`
+// names, pinned, or null. `go` gets the Leave, and runs with the connection's locks held.
+template <typename Go>
+void leave_with(int fd, Socket* s, std::uint32_t pins, std::int64_t deadline, Go go) {
+  for (int i = 0;; ++i) {
+    if (s != nullptr) finish_sending(fd, s, pins, deadline);
+    const Still still(connection_of(s));
+    Leave leave(fd, s, pins);
+    if (!leave.allowed() && i < kLeaveTries) {
+      sys::sched_yield();
+      continue;
+    }
+    go(leave);
+    return;
+  }
+}
+
 // Of the descriptors of one socket, the lowest: to visit each socket once.
 bool is_first(int fd, const Socket* s) {
   return s->refs.load(std::memory_order_relaxed) == 1 || next_descriptor(s, 0, -1) == fd;
@@ -155,9 +154,9 @@ Socket* begin_forget(int fd) {
   if (lookup(fd) == nullptr || in_vfork_child()) return nullptr;
   Socket* s = lookup_pinned(fd);
   if (s == nullptr) return nullptr;
-  finish_sending(fd, s, 1);
+  finish_sending(fd, s, 1, 0);
   unpin(s);
-  Quiet quiet(s);
+  const Still still(connection_of(s));
   s = take_out(fd);
   if (s != nullptr) announce_if_last(s, 0);
   return s;
@@ -177,19 +176,11 @@ long close_descriptor(int fd) {
   if (s == nullptr) return kPassOn;
   Socket* taken = nullptr;
   long r = 0;
-  for (int i = 0;; ++i) {
-    finish_sending(fd, s, 1);
-    Quiet quiet(s);
-    const Leave leave(fd, s, 1);
-    if (!leave.allowed() && i < kLeaveTries) {
-      sys::sched_yield();
-      continue;
-    }
+  leave_with(fd, s, 1, 0, [&](const Leave& /*leave*/) {
     taken = take_out(fd);
     if (taken == s) announce_if_last(s, 1);
     r = sys::close(fd);
-    break;
-  }
+  });
   if (taken != nullptr) drop_reference(taken);
   unpin(s);
   return r;
@@ -233,14 +224,12 @@ long duplicate_to(int from, int to, int flags) {
   }
   Socket* taken = nullptr;
   long r = 0;
-  if (target != nullptr) finish_sending(to, target, 1);
-  {
-    Quiet quiet(target);
+  leave_with(to, target, 1, 0, [&](const Leave& /*leave*/) {
     if (target != nullptr && sys::fcntl(from, F_GETFD) >= 0) announce_if_last(target, 1);
     r = sys::dup3(from, to, flags);
     if (r >= 0) taken = take_out(to);
     if (r >= 0 && source != nullptr) enter_again(to, source);
-  }
+  });
   if (taken != nullptr) drop_reference(taken);
   if (target != nullptr) unpin(target);
   if (source != nullptr) unpin(source);
@@ -349,14 +338,8 @@ void before_exit() {
       [](int fd, Socket* s, void* until) {
         if (!is_first(fd, s)) return;
         const std::uint32_t others = s->refs.load(std::memory_order_relaxed) - 1;
-        for (int i = 0; i < kLeaveTries; ++i) {
-          finish_sending(fd, s, others, *static_cast<std::int64_t*>(until));
-          Quiet quiet(s);
-          Leave leave(fd, s, others);
-          if (!leave.allowed()) continue;
-          leave.for_good();
-          break;
-        }
+        leave_with(fd, s, others, *static_cast<std::int64_t*>(until),
+                   [](Leave& leave) { leave.for_good(); });
       },
       &deadline, 0, table_limit());
 }

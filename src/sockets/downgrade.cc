@@ -26,12 +26,6 @@ constexpr int kMostReads = 4096;               // of the bell, in one go
 constexpr int kBufferBytes = 8 * 1024 * 1024;  // asked for; the system's limit decides
 constexpr std::size_t kMarkBytes = 16;         // mark, 7 zeros, position (little-endian)
 
-bool hung_up(int fd) {
-  pollfd p{fd, 0, 0};
-  const timespec now{0, 0};
-  return sys::ppoll(&p, 1, &now, nullptr) == 1 && (p.revents & POLLHUP) != 0;
-}
-
 // Waits for something that the peer does between two instructions of a downgrade. False: it did not.
 template <typename Done>
 bool await(int fd, Done done) {
@@ -148,12 +142,10 @@ Begun begin(int fd, const Socket* s) {
   // Whoever writes from now on finds that we sleep, comes to ring, and sees that we switch.
   c->read_end().begin_wait();
   if (peer_plain(c) == layout::kSwitching) {
-    if (c->connecting_side) {
-      own.plain.store(layout::kCarrying, std::memory_order_release);
-      await(fd, [c] { return peer_plain(c) != layout::kSwitching; });
-      return peer_plain(c) == layout::kPlain ? Begun::kPeerFirst : Begun::kNoWay;
-    }
+    if (c->connecting_side) own.plain.store(layout::kCarrying, std::memory_order_release);
     await(fd, [c] { return peer_plain(c) != layout::kSwitching; });
+    if (c->connecting_side)
+      return peer_plain(c) == layout::kPlain ? Begun::kPeerFirst : Begun::kNoWay;
   }
   if (peer_plain(c) == layout::kPlain) return no_way(Begun::kPeerFirst);
   if (c->write_end().refresh() != ring::Status::kOk) return no_way(Begun::kPeerGone);
@@ -320,7 +312,7 @@ bool has_area(int fd, Socket* s, std::int64_t deadline) {
     const std::int64_t left = deadline - sys::monotonic_ns();
     if (left <= 0 || !still_under(fd, s, c)) return false;
     pollfd p{fd, POLLIN, 0};
-    const timespec timeout{left / 1'000'000'000, left % 1'000'000'000};
+    const timespec timeout = sys::timespec_of(left);
     sys::ppoll(&p, 1, &timeout, nullptr);
   }
 }
@@ -339,7 +331,7 @@ long finish_rest(int fd, Socket* s) {
       if (send_rest(fd, c) < 0 || c->rest_sent != before) continue;
     }
     pollfd p{fd, POLLOUT, 0};
-    const timespec patience{kPatienceNs / 1'000'000'000, 0};
+    const timespec patience = sys::timespec_of(kPatienceNs);
     if (sys::ppoll(&p, 1, &patience, nullptr) == 0) return -EAGAIN;
   }
 }

@@ -90,8 +90,8 @@ long shutdown_with_rest(int fd, Socket* socket, int how);
 // What poll would say, and what the kernel is to be asked to watch the bell for meanwhile.
 std::uint32_t events_with_rest(int fd, Socket* socket, std::uint32_t wanted);
 std::uint32_t kernel_events_with_rest(Socket* socket, std::uint32_t wanted);
-std::uint64_t available_with_rest(int fd, Socket* socket);
-std::uint64_t unsent_with_rest(int fd, Socket* socket);
+std::uint64_t available_with_rest(Socket* socket);
+std::uint64_t unsent_with_rest(Socket* socket);
 // Before the last close in this process, or its exit: what was accepted from the program is still sent.
 // Until `deadline` (monotonic ns).
 void send_rest_before_close(int fd, Socket* socket, std::int64_t deadline);

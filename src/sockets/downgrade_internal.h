@@ -5,19 +5,6 @@
 
 namespace shunt::sockets {
 
-// tx, rx and bell of a connection, in this order: nobody moves a byte or rings.
-class Still {
- public:
-  explicit Still(Connection* c) : tx_(c->tx), rx_(c->rx), bell_(c->bell) {}
-  // False: this thread is inside one of them already, below on its stack (a signal handler asks).
-  bool complete() const { return tx_.owns() && rx_.owns() && bell_.owns(); }
-
- private:
-  Hold tx_;
-  Hold rx_;
-  Hold bell_;
-};
-
 inline std::size_t stashed(const Connection* c) { return c->stash_end - c->stash_begin; }
 // Bytes of the rest that are still to be given to the program. With rx held.
 inline std::uint64_t unread_rest(Connection* c) {

@@ -50,7 +50,7 @@ wire::Reason await_verdict(int driver, std::int64_t deadline, Grant* grant) {
   for (;;) {
     const std::int64_t left = deadline - sys::monotonic_ns();
     if (left <= 0) return wire::Reason::kDriverDown;
-    const timespec timeout{left / 1'000'000'000, left % 1'000'000'000};
+    const timespec timeout = sys::timespec_of(left);
     pollfd p{driver, POLLIN, 0};
     int r = 0;
     {

@@ -183,8 +183,7 @@ long sleep_once(EpollSet* set, int epfd, epoll_event* events, int max, std::int6
   trim_idle();
   timespec left{};
   if (deadline >= 0) {
-    const std::int64_t ns = std::max<std::int64_t>(0, deadline - sys::monotonic_ns());
-    left = {ns / 1'000'000'000, ns % 1'000'000'000};
+    left = sys::timespec_of(std::max<std::int64_t>(0, deadline - sys::monotonic_ns()));
   }
   {
     Hold hold(set->lock);

@@ -41,10 +41,7 @@ bool would_rob_others(int fd, const Socket* s) {
   const Connection* c = s->connection;
   const bool alone = c->holders.load(std::memory_order_acquire) <= 1 && !in_vfork_child();
   if (alone || (!in_vfork_child() && meant_for_the_child(fd, s))) return false;
-  pollfd p{fd, 0, 0};
-  const timespec now{0, 0};
-  return c->gone_noticed.load(std::memory_order_relaxed) || c->state.dead ||
-         (sys::ppoll(&p, 1, &now, nullptr) == 1 && (p.revents & POLLHUP) != 0);
+  return c->gone_noticed.load(std::memory_order_relaxed) || c->state.dead || hung_up(fd);
 }
 
 // In a vfork child the table is the parent's, but the kernel answers for the child's descriptors.

@@ -9,7 +9,6 @@
 #include "sockets/cancel.h"
 #include "sockets/downgrade.h"
 #include "sockets/epoll.h"
-#include "sockets/status.h"
 #include "sockets/stream_internal.h"
 #include "sys/kernel.h"
 
@@ -206,8 +205,7 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
       total += n;
       if (n > 0 && (flags & MSG_PEEK) == 0) {
         vain = {};
-        c->bytes_received.store(c->bytes_received.load(kRelaxed) + n, kRelaxed);
-        add_received(s->status, n);
+        count_received(s, n);
       }
       if (nothing_wanted && readable_bytes(c) > 0) {
         result = 0;

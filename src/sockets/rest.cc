@@ -9,7 +9,6 @@
 
 #include "sockets/cancel.h"
 #include "sockets/downgrade_internal.h"
-#include "sockets/status.h"
 #include "sockets/stream_internal.h"
 #include "sys/kernel.h"
 
@@ -53,24 +52,6 @@ long gather_rest(Connection* c, const iovec* parts, std::size_t count, int flags
   return static_cast<long>(total);
 }
 
-// A cancellation point. Waits until the bell shows `events`, or takes more of the rest.
-// 0, -EAGAIN (time is up), -EINTR.
-long wait_for(int fd, short events, std::int64_t deadline_ns) {
-  timespec left{};
-  if (deadline_ns != 0) {
-    const std::int64_t ns = deadline_ns - sys::monotonic_ns();
-    if (ns <= 0) return -EAGAIN;
-    left = {ns / 1'000'000'000, ns % 1'000'000'000};
-  }
-  pollfd p{fd, events, 0};
-  int r = 0;
-  {
-    const CancelPoint point;
-    r = sys::ppoll(&p, 1, deadline_ns != 0 ? &left : nullptr, nullptr);
-  }
-  return r < 0 ? r : r == 0 ? -EAGAIN : 0;
-}
-
 std::int64_t deadline_of(std::int64_t timeout_ns) {
   return deadline_from(timeout_ns, sys::monotonic_ns());
 }
@@ -87,6 +68,13 @@ long transmit(int fd, const iovec* parts, std::size_t count, std::size_t skip, i
   }
   m.msg_iov = rest;
   return m.msg_iovlen == 0 ? 0 : sys::sendmsg(fd, &m, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+// Bytes that the kernel has of the bell's; `request`: SIOCOUTQ or FIONREAD.
+std::uint64_t kernel_bytes(const Socket* s, unsigned long request) {
+  int bytes = 0;
+  sys::ioctl(next_descriptor(s, 0, -1), request, &bytes);
+  return static_cast<std::uint64_t>(std::max(bytes, 0));
 }
 
 }  // namespace
@@ -121,11 +109,8 @@ long receive_with_rest(int fd, Socket* s, const iovec* parts, std::size_t count,
       if (!still_under(fd, s, c)) return kNotOurs;
       const long n = gather_rest(c, parts, count, flags);
       if (n > 0 && (flags & MSG_PEEK) == 0) {
-        c->bytes_received.store(c->bytes_received.load(kRelaxed) + static_cast<std::uint64_t>(n),
-                                kRelaxed);
-        add_received(s->status, static_cast<std::uint64_t>(n));
+        count_received(s, static_cast<std::uint64_t>(n));
       }
-      // MSG_WAITALL may be cut short, as by a signal.
       if (n > 0) return n;
     }
     {
@@ -143,7 +128,7 @@ long receive_with_rest(int fd, Socket* s, const iovec* parts, std::size_t count,
     }
     if (n != -EAGAIN || dont_wait) return n;
     // The rest leaves while we wait: the answer may depend on it.
-    const long r = wait_for(fd, POLLIN | POLLOUT, deadline);
+    const long r = poll_bell(fd, POLLIN | POLLOUT, deadline);
     if (r < 0) return r;
   }
 }
@@ -153,8 +138,7 @@ long send_with_rest(int fd, Socket* s, const iovec* parts, std::size_t count, st
   Connection* c = s->connection;
   const bool dont_wait = (flags & MSG_DONTWAIT) != 0 || c->nonblocking.load(kRelaxed);
   const std::int64_t deadline = deadline_of(c->write_timeout_ns);
-  std::size_t size = 0;
-  for (std::size_t i = 0; i < count; ++i) size += parts[i].iov_len;
+  const std::size_t size = total_size(parts, count);
   for (;;) {
     if (done == 0 && settle(s)) return kNotOurs;
     long result = 0;
@@ -173,7 +157,7 @@ long send_with_rest(int fd, Socket* s, const iovec* parts, std::size_t count, st
     if (done == size) return static_cast<long>(done);
     if (result < 0 && result != -EAGAIN) return done > 0 ? static_cast<long>(done) : result;
     if (dont_wait) return done > 0 ? static_cast<long>(done) : -EAGAIN;
-    const long r = wait_for(fd, POLLOUT, deadline);
+    const long r = poll_bell(fd, POLLOUT, deadline);
     if (r < 0) return done > 0 ? static_cast<long>(done) : r;
   }
 }
@@ -223,22 +207,14 @@ std::uint32_t kernel_events_with_rest(Socket* s, std::uint32_t wanted) {
   return (wanted & kAny) | (unsent_rest(c) > 0 ? static_cast<std::uint32_t>(POLLOUT) : 0);
 }
 
-std::uint64_t unsent_with_rest(int fd, Socket* s) {
-  Connection* c = s->connection;
-  if (fd < 0) fd = next_descriptor(s, 0, -1);
-  Hold tx(c->tx);
-  int in_kernel = 0;
-  sys::ioctl(fd, SIOCOUTQ, &in_kernel);
-  return unsent_rest(c) + static_cast<std::uint64_t>(std::max(in_kernel, 0));
+std::uint64_t unsent_with_rest(Socket* s) {
+  Hold tx(s->connection->tx);
+  return unsent_rest(s->connection) + kernel_bytes(s, SIOCOUTQ);
 }
 
-std::uint64_t available_with_rest(int fd, Socket* s) {
-  Connection* c = s->connection;
-  if (fd < 0) fd = next_descriptor(s, 0, -1);
-  Hold rx(c->rx);
-  int in_kernel = 0;
-  sys::ioctl(fd, FIONREAD, &in_kernel);
-  return unread_rest(c) + static_cast<std::uint64_t>(std::max(in_kernel, 0));
+std::uint64_t available_with_rest(Socket* s) {
+  Hold rx(s->connection->rx);
+  return unread_rest(s->connection) + kernel_bytes(s, FIONREAD);
 }
 
 void send_rest_before_close(int fd, Socket* s, std::int64_t deadline) {
@@ -253,7 +229,7 @@ void send_rest_before_close(int fd, Socket* s, std::int64_t deadline) {
       if (send_rest(fd, c) < 0 || unsent_rest(c) == 0) return;
       if (c->rest_sent != before) continue;
     }
-    if (wait_for(fd, POLLOUT, deadline) == -EAGAIN) return;
+    if (poll_bell(fd, POLLOUT, deadline) == -EAGAIN) return;
   }
 }
 

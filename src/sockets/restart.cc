@@ -51,8 +51,7 @@ long wait_readable_restarting(int fd, std::int64_t timeout_ns) {
                                   O_CLOEXEC | O_NONBLOCK);
     timespec left{};
     if (deadline != 0) {
-      const std::int64_t ns = deadline - sys::monotonic_ns();
-      if (ns > 0) left = {ns / 1'000'000'000, ns % 1'000'000'000};
+      left = sys::timespec_of(std::max<std::int64_t>(0, deadline - sys::monotonic_ns()));
     }
     pollfd p[2] = {{fd, POLLIN, 0}, {static_cast<int>(signals), POLLIN, 0}};
     // No descriptor left for watching the signals: then let them in, and every handler ends the wait.

@@ -10,7 +10,6 @@
 #include "sockets/cancel.h"
 #include "sockets/downgrade.h"
 #include "sockets/epoll.h"
-#include "sockets/status.h"
 #include "sockets/stream_internal.h"
 #include "sockets/trim.h"
 #include "sys/kernel.h"
@@ -96,10 +95,9 @@ std::size_t put(int fd, Socket* s, const iovec* parts, std::size_t count, std::s
     }
   }
   if (unpublished > 0) publish(fd, s, writer);
-  if (total > 0) settle_segments(c);
   if (total > 0) {
-    c->bytes_sent.store(c->bytes_sent.load(kRelaxed) + total, kRelaxed);
-    add_sent(s->status, total);
+    settle_segments(c);
+    count_sent(s, total);
   }
   return total;
 }
@@ -136,12 +134,6 @@ bool write_over(const Connection* c) {
   const conn::State& state = c->state;
   return state.dead || state.write_shut || state.peer_gone || state.pending_error != 0 ||
          c->gone_noticed.load(kRelaxed);
-}
-
-std::size_t total_size(const iovec* parts, std::size_t count) {
-  std::size_t size = 0;
-  for (std::size_t i = 0; i < count; ++i) size += parts[i].iov_len;
-  return size;
 }
 
 }  // namespace

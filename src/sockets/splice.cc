@@ -7,7 +7,6 @@
 #include "sockets/bell.h"
 #include "sockets/cancel.h"
 #include "sockets/downgrade.h"
-#include "sockets/status.h"
 #include "sockets/stream_internal.h"
 #include "sockets/transfer.h"
 #include "sockets/transfer_internal.h"
@@ -185,9 +184,7 @@ long move_to_pipe(int in_fd, Socket* s, int out_fd, std::size_t count,
     }
     if (n == 0) break;
     total += static_cast<std::size_t>(moved);
-    const auto counted = static_cast<std::uint64_t>(moved);
-    c->bytes_received.store(c->bytes_received.load(kRelaxed) + counted, kRelaxed);
-    add_received(s->status, counted);
+    count_received(s, static_cast<std::uint64_t>(moved));
     if (reader.must_ring_for_space()) ring(in_fd, c);
     if (static_cast<std::size_t>(moved) < n) break;
   }

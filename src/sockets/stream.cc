@@ -10,6 +10,7 @@
 #include "sockets/cancel.h"
 #include "sockets/downgrade.h"
 #include "sockets/epoll.h"
+#include "sockets/status.h"
 #include "sockets/stream_internal.h"
 #include "sockets/trim.h"
 #include "sys/kernel.h"
@@ -36,6 +37,34 @@ void VainWakes::another() {
   if (force) count = kYields;
 }
 
+void count_sent(Socket* s, std::uint64_t bytes) {
+  auto& total = s->connection->bytes_sent;
+  total.store(total.load(kRelaxed) + bytes, kRelaxed);
+  add_sent(s->status, bytes);
+}
+
+void count_received(Socket* s, std::uint64_t bytes) {
+  auto& total = s->connection->bytes_received;
+  total.store(total.load(kRelaxed) + bytes, kRelaxed);
+  add_received(s->status, bytes);
+}
+
+long poll_bell(int fd, short events, std::int64_t deadline_ns) {
+  timespec left{};
+  if (deadline_ns != 0) {
+    const std::int64_t ns = deadline_ns - sys::monotonic_ns();
+    if (ns <= 0) return -EAGAIN;
+    left = sys::timespec_of(ns);
+  }
+  pollfd p{fd, events, 0};
+  int r = 0;
+  {
+    const CancelPoint point;
+    r = sys::ppoll(&p, 1, deadline_ns != 0 ? &left : nullptr, nullptr);
+  }
+  return r < 0 ? r : r == 0 ? -EAGAIN : 0;
+}
+
 long sleep_on_bell(int fd, std::int64_t deadline_ns) {
   trim_idle();
   if (deadline_ns == 0) {
@@ -50,20 +79,7 @@ long sleep_on_bell(int fd, std::int64_t deadline_ns) {
     if (r == -EINTR) return -EINTR;
     if (r != -EAGAIN) return 0;
   }
-  timespec left{};
-  if (deadline_ns != 0) {
-    const std::int64_t ns = deadline_ns - sys::monotonic_ns();
-    if (ns <= 0) return -EAGAIN;
-    left = {ns / 1'000'000'000, ns % 1'000'000'000};
-  }
-  pollfd p{fd, POLLIN, 0};
-  long r = 0;
-  {
-    const CancelPoint point;
-    r = sys::ppoll(&p, 1, deadline_ns != 0 ? &left : nullptr, nullptr);
-  }
-  if (r == -EINTR) return -EINTR;
-  return r == 0 ? -EAGAIN : 0;
+  return poll_bell(fd, POLLIN, deadline_ns);
 }
 
 namespace {
@@ -143,7 +159,7 @@ std::uint32_t stream_events(Socket* s, std::uint32_t wanted) {
 std::uint64_t bytes_available(Socket* s) {
   if (s->connection->peer.load(std::memory_order_acquire) == nullptr) look_at_bell(-1, s);
   follow_downgrade(-1, s);
-  if (downgraded(s->connection)) return available_with_rest(-1, s);
+  if (downgraded(s->connection)) return available_with_rest(s);
   Hold rx(s->connection->rx);
   return readable_bytes(s->connection);
 }
@@ -151,7 +167,7 @@ std::uint64_t bytes_available(Socket* s) {
 std::uint64_t bytes_unsent(Socket* s) {
   Connection* c = s->connection;
   follow_downgrade(-1, s);
-  if (downgraded(c)) return unsent_with_rest(-1, s);
+  if (downgraded(c)) return unsent_with_rest(s);
   Hold tx(c->tx);
   ring::Writer writer = c->write_end();
   if (writer.refresh() != ring::Status::kOk) reset_untrusted(c);

@@ -12,6 +12,9 @@ namespace shunt::sockets {
 // (or worth another look); -EINTR; -EAGAIN: the deadline has passed.
 long sleep_on_bell(int fd, std::int64_t deadline_ns);
 
+// A cancellation point. Waits until the bell shows `events`; deadline and results as above.
+long poll_bell(int fd, short events, std::int64_t deadline_ns);
+
 // How often a sleeper was woken for nothing in a row; escalates from yielding to forcing a drain.
 struct VainWakes {
   std::uint32_t count = 0;
@@ -22,6 +25,16 @@ struct VainWakes {
 inline std::int64_t deadline_from(std::int64_t timeout_ns, std::int64_t now_ns) {
   return timeout_ns > 0 ? now_ns + timeout_ns : 0;
 }
+
+inline std::size_t total_size(const iovec* parts, std::size_t count) {
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < count; ++i) size += parts[i].iov_len;
+  return size;
+}
+
+// Bytes that the rings carried; with tx or rx held, respectively.
+void count_sent(Socket* socket, std::uint64_t bytes);
+void count_received(Socket* socket, std::uint64_t bytes);
 
 // Refreshes the reader unless poisoned; resets the connection when the peer's area is corrupt.
 // With rx held. Afterwards the reader's available() is up to date.

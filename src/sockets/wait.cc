@@ -237,8 +237,7 @@ long run(Poll& poll, std::int64_t timeout_ns, const sigset_t* mask) {
     }
     timespec left{};
     if (deadline >= 0) {
-      const std::int64_t ns = std::max<std::int64_t>(0, deadline - sys::monotonic_ns());
-      left = {ns / 1'000'000'000, ns % 1'000'000'000};
+      left = sys::timespec_of(std::max<std::int64_t>(0, deadline - sys::monotonic_ns()));
     }
     trim_idle();
     poll.arm(vain.force);

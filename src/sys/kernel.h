@@ -152,6 +152,7 @@ inline int sigprocmask(int how, const std::uint64_t* set, std::uint64_t* old) {
 inline long getrandom(void* out, std::size_t size) {
   return raw(SYS_getrandom, arg(out), static_cast<long>(size), 0);
 }
+inline timespec timespec_of(std::int64_t ns) { return {ns / 1'000'000'000, ns % 1'000'000'000}; }
 inline std::int64_t monotonic_ns() {
   timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);  // vDSO; not interposed

@@ -12,17 +12,20 @@ void recv_some(int fd) {
   recv(fd, bytes, sizeof bytes, 0);
 }
 
+// Sends `data` in small pieces, with pauses in which the reader falls asleep, and closes.
+void trickle(Pair& p, const std::string& data) {
+  for (std::size_t at = 0; at < data.size(); at += 100) {
+    send_all(p.client, data.substr(at, 100));
+    if (at % 1000 == 0) std::this_thread::sleep_for(std::chrono::microseconds(100));
+  }
+  p.client.reset();
+}
+
 // What the cancelled thread did not get, the next reader gets.
 TEST(Cancel, WhileDataArrives) {
   Pair p = connected_pair();
   const std::string data = pattern(400'000, 5);
-  std::thread sender([&] {
-    for (std::size_t at = 0; at < data.size(); at += 100) {
-      send_all(p.client, data.substr(at, 100));
-      if (at % 1000 == 0) std::this_thread::sleep_for(std::chrono::microseconds(100));
-    }
-    p.client.reset();
-  });
+  std::thread sender([&] { trickle(p, data); });
   std::string got;
   int cancelled = 0;
   for (bool ended = false; !ended;) {
@@ -53,13 +56,7 @@ TEST(Cancel, WhileDataArrives) {
 TEST(Cancel, RecvWhileDataArrives) {
   Pair p = connected_pair();
   const std::string data = pattern(400'000, 6);
-  std::thread sender([&] {
-    for (std::size_t at = 0; at < data.size(); at += 100) {
-      send_all(p.client, data.substr(at, 100));
-      if (at % 1000 == 0) std::this_thread::sleep_for(std::chrono::microseconds(100));
-    }
-    p.client.reset();
-  });
+  std::thread sender([&] { trickle(p, data); });
   std::string got;
   got.reserve(data.size());
   std::atomic<bool> ended{false};

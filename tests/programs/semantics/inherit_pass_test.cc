@@ -17,46 +17,6 @@ struct Channel {
   Fd theirs;
 };
 
-constexpr std::size_t kFdsMax = 4;
-using Control = char[CMSG_SPACE(kFdsMax * sizeof(int))];
-
-void pass(int channel, const std::vector<int>& fds, const std::string& text = "x") {
-  alignas(cmsghdr) Control control = {};
-  iovec part{const_cast<char*>(text.data()), text.size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = CMSG_SPACE(fds.size() * sizeof(int));
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(fds.size() * sizeof(int));
-  std::memcpy(CMSG_DATA(header), fds.data(), fds.size() * sizeof(int));
-  EXPECT_EQ(sendmsg(channel, &message, 0), static_cast<ssize_t>(text.size())) << strerror(errno);
-}
-
-std::vector<Fd> taken(int channel) {
-  char text[16];
-  alignas(cmsghdr) Control control;
-  iovec part{text, sizeof text};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  EXPECT_GT(recvmsg(channel, &message, MSG_CMSG_CLOEXEC), 0);
-  std::vector<Fd> fds;
-  const cmsghdr* header = CMSG_FIRSTHDR(&message);
-  const std::size_t count = header == nullptr ? 0 : (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-  for (std::size_t i = 0; i < count; ++i) {
-    int fd;
-    std::memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
-    fds.emplace_back(fd);
-  }
-  return fds;
-}
-
 // What a fork's child and its parent pass to each other, and what is in flight without a holder.
 TEST(InheritPassed, WhileNobodyHoldsIt) {
   Channel channel;

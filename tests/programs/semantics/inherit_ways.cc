@@ -59,22 +59,6 @@ int exit_code(int status) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-void send_descriptor(int channel, int fd) {
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  iovec part{const_cast<char*>("x"), 1};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-  if (sendmsg(channel, &message, 0) != 1) fail("sendmsg");
-}
-
 }  // namespace
 
 const char* name_of(Way way) {
@@ -156,7 +140,7 @@ void Successor::pass(bool bare, int fd, const Steps& steps) {
     execve(image.argv[0], image.argv.data(), image.envp.data());
     _exit(127);
   }
-  send_descriptor(ours, fd);
+  pass(ours, {fd});
 }
 
 int Successor::wait() {

@@ -86,6 +86,10 @@ struct Pair {
 };
 Pair connected_pair(const char* ip = "127.0.0.1");
 
+// SCM_RIGHTS, at most 4 descriptors in one message with `text`; those taken are close-on-exec.
+void pass(int channel, const std::vector<int>& fds, const std::string& text = "x");
+std::vector<Fd> taken(int channel);
+
 void set_nonblocking(int fd, bool on = true);
 void set_timeout(int fd, int option, int ms);  // SO_RCVTIMEO, SO_SNDTIMEO
 

@@ -1,71 +1,21 @@
-"""The frame of a test with virtual machines: options, time limit, leak check, one line of result."""
-import argparse
-import os
-import signal
-import sys
-import time
-import traceback
+"""The frame of a test with virtual machines."""
+from harness import frame
+from harness.frame import Unavailable, say, timed
 
-from harness import run_id, settings
-from harness.leaks import LeakCheck
-
-from .failure import Unavailable
-
-SKIPPED = 77  # ctest: SKIP_RETURN_CODE
-
-
-class TimeLimit(Exception):
-    pass
-
-
-def _on_signal(number, _frame):
-    if number == signal.SIGALRM:
-        raise TimeLimit("the test's time limit is reached")
-    sys.exit(128 + number)
+__all__ = ["main", "parser", "say", "timed"]
 
 
 def parser(description):
-    default = os.path.join(os.path.dirname(__file__), "..", "..", "..", "build", "release")
-    p = argparse.ArgumentParser(description=description)
-    p.add_argument("--build", default=os.path.normpath(default), help="build directory")
-    p.add_argument("--limit", type=int, default=170, help="seconds for the whole test")
-    return p
-
-
-def say(text):
-    print(text, flush=True)
-
-
-def timed(name, call, *arguments):
-    start = time.monotonic()
-    result = call(*arguments)
-    say(f"  {name}: {time.monotonic() - start:.2f} s")
-    return result
+    return frame.parser(description, limit=170)
 
 
 def main(test, options):
     """Runs test(options), and exits: 0, 1, or 77 where this machine cannot run guests."""
-    settings.build = os.path.abspath(options.build)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
-        signal.signal(number, _on_signal)
-    signal.alarm(options.limit)
-    name = os.path.basename(sys.argv[0])
-    status = 1
-    try:
-        leaks = LeakCheck()
-        test(options)
-        leaks.check()
-        say(f"PASSED {name}")
-        status = 0
-    except Unavailable as e:
-        say(f"SKIPPED {name}: NO VIRTUAL MACHINES HERE: {e}")
-        status = SKIPPED
-    except Exception:  # everything is reported; the exit status tells
-        traceback.print_exc()
-        say(f"FAILED {name}")
-    finally:
-        signal.alarm(0)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        run_id.remove_everything()
-    sys.exit(status)
+
+    def with_guests():
+        try:
+            test(options)
+        except Unavailable as e:
+            raise Unavailable(f"NO VIRTUAL MACHINES HERE: {e}") from None
+
+    frame.run(with_guests, options)

@@ -1,8 +1,7 @@
 """The errors of this package. Every one says what failed, on what, and what was seen last."""
+from harness.frame import Unavailable
 
-
-class Unavailable(Exception):
-    """This machine cannot run guests: QEMU or the kernel package is missing. Tests skip, loudly."""
+__all__ = ["GuestFailed", "Unavailable"]
 
 
 class GuestFailed(Exception):
