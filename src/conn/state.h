@@ -12,20 +12,40 @@
 //                   end of file for reads and EPIPE for writes.
 //   shut_down       what this program did with shutdown().
 //
-// Pure: no descriptor, no clock, no memory of others. Thread safety: none, the caller serialises.
+// Pure: no descriptor, no clock, no memory of others. Thread safety: the caller serialises; each field alone may be
+// read at any time, for a first guess that is then checked in turn.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 namespace shunt::conn {
 
+template <typename T>
+class Field {
+ public:
+  Field() = default;
+  Field(const Field& other) : value_(static_cast<T>(other)) {}
+  Field& operator=(const Field& other) { return *this = static_cast<T>(other); }
+  Field& operator=(T value) {
+    value_.store(value, std::memory_order_relaxed);
+    return *this;
+  }
+  operator T() const {  // NOLINT(google-explicit-constructor)
+    return value_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  std::atomic<T> value_{};
+};
+
 struct State {
-  bool read_shut = false;   // this program: shutdown(SHUT_RD)
-  bool write_shut = false;  // this program: shutdown(SHUT_WR)
-  bool peer_finished = false;
-  bool peer_gone = false;
-  bool dead = false;      // reset, by whom ever
-  int pending_error = 0;  // errno that the next call reports, once
+  Field<bool> read_shut;   // this program: shutdown(SHUT_RD)
+  Field<bool> write_shut;  // this program: shutdown(SHUT_WR)
+  Field<bool> peer_finished;
+  Field<bool> peer_gone;
+  Field<bool> dead;          // reset, by whom ever
+  Field<int> pending_error;  // errno that the next call reports, once
 };
 
 void on_peer_finished(State& s);

@@ -47,6 +47,7 @@ struct Arguments {
   std::vector<std::string> doorbells;
   std::string log_level = "info";
   unsigned dead_after_ms = 2500;
+  unsigned request_limit_ms = 2000;
   int ready_fd = -1;
 };
 
@@ -66,6 +67,11 @@ void declare(CLI::App& app, Arguments* a) {
                  "the default) or poll (look again and again)")
       ->transform(CLI::CheckedTransformer(modes, CLI::ignore_case).description(""))
       ->type_name("poll|interrupt");
+  app.add_option("--request-limit", a->request_limit_ms,
+                 "Milliseconds for a program's request; then kernel TCP connects")
+      ->check(CLI::Range(10u, 60000u).description(""))
+      ->type_name("MS")
+      ->capture_default_str();
   app.add_option("--dead-after", a->dead_after_ms,
                  "On a device: milliseconds of silence after which another partition is dead")
       ->check(CLI::Range(200u, 3600000u).description(""))
@@ -183,6 +189,7 @@ int main(int argc, char** argv) {
     spdlog::set_level(spdlog::level::from_str(arguments.log_level));
     read_doorbells(&arguments);
     arguments.options.dead_after = std::chrono::milliseconds(arguments.dead_after_ms);
+    arguments.options.request_limit = std::chrono::milliseconds(arguments.request_limit_ms);
     return run(arguments);
   } catch (const std::exception& e) {
     fmt::print(stderr, "shuntd: {}\n", e.what());

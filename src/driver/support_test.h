@@ -163,8 +163,9 @@ class EachSetting : public WindowFixture, public ::testing::WithParamInterface<S
  protected:
   void SetUp() override { make_window(GetParam().kind, 300); }
   bool on_device() const { return GetParam().kind == Kind::kDevice; }
-  std::unique_ptr<DriverProcess> start(const std::string& partition) {
-    return std::make_unique<DriverProcess>(spec, partition, GetParam().notify);
+  std::unique_ptr<DriverProcess> start(const std::string& partition,
+                                       const std::vector<std::string>& more = {}) {
+    return std::make_unique<DriverProcess>(spec, partition, GetParam().notify, more);
   }
 };
 std::string setting_name(const ::testing::TestParamInfo<Setting>& info);

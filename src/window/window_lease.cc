@@ -1,9 +1,9 @@
 #include "window/window_lease.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 
 #include <cerrno>
+#include <cstdio>
 
 namespace shunt::window {
 namespace {
@@ -22,7 +22,7 @@ struct flock lock_byte(const LeasePlace& place, std::uint64_t window_offset, sho
 UniqueFd lease(const LeasePlace& place, std::span<const std::uint64_t> window_offsets) {
   // By the descriptor and not by name: always the object that leased() asks about.
   char path[32];
-  *fmt::format_to_n(path, sizeof path - 1, "/proc/self/fd/{}", place.device).out = '\0';
+  std::snprintf(path, sizeof path, "/proc/self/fd/%d", place.device);
   UniqueFd fd(::open(path, O_RDWR | O_CLOEXEC));
   if (!fd) return {};
   for (const std::uint64_t offset : window_offsets) {
