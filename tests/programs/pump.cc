@@ -15,6 +15,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <csignal>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -37,7 +38,7 @@ struct Settings {
   bool server = false;
 };
 
-enum class Step { kMoved, kWouldBlock, kDone };
+enum class Step { kMoved, kWouldBlock, kDone, kBroken };
 
 // The sending half; `step` makes one call.
 class Sender {
@@ -52,6 +53,7 @@ class Sender {
     const ssize_t n =
         (sizes_.next() & 1) != 0 ? send(fd_, data, size, MSG_NOSIGNAL) : write(fd_, data, size);
     if (n < 0 && errno == EAGAIN) return Step::kWouldBlock;
+    if (n < 0 && errno == EPIPE) return Step::kBroken;
     if (n < 0) die("send");
     hash.update(data, static_cast<std::size_t>(n));
     stream_.advance(static_cast<std::size_t>(n));
@@ -157,13 +159,15 @@ class Waiter {
 };
 
 void run_blocking(Sender& sender, Receiver& receiver) {
+  Step last = Step::kMoved;
   std::thread sending([&] {
-    while (sender.step() != Step::kDone) {
-    }
+    while (last != Step::kDone && last != Step::kBroken) last = sender.step();
   });
   while (receiver.step() != Step::kDone) {
   }
   sending.join();
+  // Of a reset one of the threads is told why; the receiver has said it by now if it was that one.
+  if (last == Step::kBroken) die_plain("send: Broken pipe");
 }
 
 void run_events(int fd, const std::string& form, Sender& sender, Receiver& receiver) {
@@ -183,6 +187,7 @@ void run_events(int fd, const std::string& form, Sender& sender, Receiver& recei
     }
     if (ready.out && sending) {
       const Step step = sender.step();
+      if (step == Step::kBroken) die_plain("send: Broken pipe");
       if (step == Step::kDone) sending = false;
       if (step == Step::kWouldBlock) ready.out = false;
     }
@@ -252,6 +257,7 @@ int main(int argc, char** argv) {
   }
   serve->add_option("--connections", s.connections, "one after the other");
   CLI11_PARSE(app, argc, argv);
+  signal(SIGPIPE, SIG_IGN);
   s.server = serve->parsed();
   return shunt::test::run(s);
 }

@@ -140,7 +140,7 @@ void Successor::pass(bool bare, int fd, const Steps& steps) {
     execve(image.argv[0], image.argv.data(), image.envp.data());
     _exit(127);
   }
-  pass(ours, {fd});
+  shunt::test::pass(ours, {fd});
 }
 
 int Successor::wait() {
