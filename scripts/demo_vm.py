@@ -72,15 +72,14 @@ class Demo:
         assert "error" not in report, report["error"]
         self.note(keep, "iperf3 stream, Mbit/s", kind, report["end"]["sum_received"]["bits_per_second"] / 1e6)
 
-    def pingpong(self, keep, kind, busy):
-        more = ["--busy"] * busy
+    def pingpong(self, keep, kind, how, rounds, more):
         path = self.w.program(SERVER, "pingpong")
         with self.start(SERVER, kind, [path, "serve", "--host", self.host, *more]) as serving:
             port = serving.line().split()[1]
             with self.start(CLIENT, kind, [path, "connect", "--host", self.host, "--port", port, "--rounds",
-                                           "500", *more]) as client:
+                                           rounds, *more]) as client:
                 result = json.loads(client.rest(60).decode().splitlines()[-1])
-        self.note(keep, f"round trip of 64 B, {'busy' if busy else 'asleep'}, us", kind, result["median_ns"] / 1000)
+        self.note(keep, f"round trip of 64 B, {how}, us", kind, result["median_ns"] / 1000)
 
     def measure(self, rounds):
         started = time.monotonic()
@@ -91,8 +90,9 @@ class Demo:
                 self.redis(number > 0, kind, 1, 800)
                 self.redis(number > 0, kind, 20, 2000)
                 self.iperf(number > 0, kind)
-                self.pingpong(number > 0, kind, False)
-                self.pingpong(number > 0, kind, True)
+                self.pingpong(number > 0, kind, "both asleep before", "100", ["--pause-ms", "5"])
+                self.pingpong(number > 0, kind, "one after another", "500", [])
+                self.pingpong(number > 0, kind, "both busy", "500", ["--busy"])
                 self.network[kind] += self.network_bytes() - before
             say(f"  {f'round {number} of {rounds}' if number else 'warm-up'}: {time.monotonic() - started:.0f} s")
 

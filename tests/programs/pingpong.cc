@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "common/program.h"
 
@@ -28,6 +29,7 @@ struct Settings {
   int rounds = 50'000;
   bool hold = false;
   bool busy = false;  // look again and again instead of waiting in recv()
+  int pause_ms = 0;   // before each round: both sides fall asleep
 };
 
 void set_nodelay(int fd) {
@@ -67,6 +69,7 @@ void ask(const Settings& s) {
   times.reserve(static_cast<std::size_t>(s.rounds));
   const int warm_up = s.rounds / 10;
   for (int i = -warm_up; i < s.rounds; ++i) {
+    if (s.pause_ms > 0) std::this_thread::sleep_for(std::chrono::milliseconds(s.pause_ms));
     const auto start = std::chrono::steady_clock::now();
     send_all(fd, data.data(), s.bytes);
     if (!receive_all(fd, data.data(), s.bytes, s.busy)) die_plain("the server went away");
@@ -119,6 +122,9 @@ int main(int argc, char** argv) {
     command->add_option("--rounds", s.rounds, "round trips")->check(CLI::Range(100, 100'000'000));
     command->add_flag("--hold", s.hold, "stay until stdin ends");
     command->add_flag("--busy", s.busy, "look for answers again and again instead of sleeping");
+    command
+        ->add_option("--pause-ms", s.pause_ms, "before each round, so that both sides fall asleep")
+        ->check(CLI::Range(0, 1000));
   }
   CLI11_PARSE(app, argc, argv);
   shunt::test::limit_time(300);
