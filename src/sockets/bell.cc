@@ -194,6 +194,7 @@ std::uint32_t try_ring(int fd, Connection* c) {
 
 void ring(int fd, Connection* connection) {
   count_ring();
+  if (connection->relayed) rung_far.store(true, std::memory_order_relaxed);
   std::uint32_t plain = try_ring(fd, connection);
   // Switching takes the peer some instructions; then either it is plain, or it gave up and is to be rung.
   for (int i = 0; plain == layout::kSwitching && !connection->relayed && i < kSwitchYields; ++i) {

@@ -17,6 +17,7 @@ constexpr std::uint32_t kOut = EPOLLOUT | EPOLLWRNORM;
 void make_hot(EpollEntry* e) {
   if (e->hot || e->dormant || e->watched != Watched::kConnection) return;
   e->hot = true;
+  if (e->socket->connection->relayed) e->set->spin.far = true;
   e->idle_looks = 0;
   EpollEntry*& head = e->set->hot;
   if (head == nullptr) {

@@ -26,6 +26,7 @@ bool adopt_range(Parts* parts, int device, const wire::Location& where, std::uin
   c->own = map_own_range(device, where, generation, map_bytes);
   if (c->own == nullptr) return false;
   c->relayed = true;
+  calibrate_far();
   c->map_bytes = map_bytes;
   parts->generation = generation;
   c->write_end().set_limit(layout::kStreamBytes);
@@ -69,6 +70,7 @@ bool names_bell(int fd, const Socket* socket) {
 void install(int fd, Socket* socket, Connection* connection, const char* peer_partition) {
   note_bell(fd, socket);
   socket->connection = connection;
+  socket->read_spin.far = socket->write_spin.far = connection->relayed;
   socket->kind.store(Kind::kConnection, std::memory_order_release);
   report(socket, {.state = layout::EntryState::kEstablished,
                   .via = layout::EntryVia::kSharedMemory,

@@ -10,13 +10,19 @@ namespace shunt::sockets {
 
 std::uint64_t ticks_per_us = 2000;
 std::uint32_t spin_cap_us = 0;
+std::uint32_t far_spin_cap_us = 0;
+std::atomic<bool> rung_far{false};
 
 namespace {
 constexpr std::uint32_t kStartUs = 20;
 constexpr std::uint32_t kLeastUs = 10;
 constexpr std::uint32_t kCapUs = 80;
-constexpr std::uint32_t kTrialUs = 8'000;      // a few scheduler ticks
-constexpr std::uint32_t kPreemptedUs = 500;    // what a preemption counts as
+constexpr std::uint32_t kFarCapLeastUs = 200;
+constexpr std::uint32_t kFarCapMostUs = 2'000;
+constexpr std::uint32_t kFarCapInMessages = 300;  // a wake-up through two drivers
+constexpr std::uint32_t kTrialCaps = 100;         // in caps: a few scheduler ticks
+constexpr std::uint32_t kPreemptions = 16;        // use a trial up
+constexpr std::uint32_t kLookUs = 50;
 constexpr std::uint32_t kHitUs = 2;            // what a hit pays back: about the sleep it saved
 constexpr std::uint32_t kHitsToTrust = 4'000;  // after so many, an earlier failure is forgotten
 constexpr std::uint32_t kQuietFirstUs = 60'000;
@@ -35,32 +41,61 @@ void calibrate_clock() {
   spin_cap_us = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? kCapUs : 0;
 }
 
+void calibrate_far() {
+  if (far_spin_cap_us != 0) return;
+  far_spin_cap_us = kFarCapLeastUs;
+  int pair[2];
+  if (sys::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return;
+  std::uint64_t least = ~std::uint64_t{0};
+  for (int i = 0; i < 8; ++i) {
+    std::uint8_t byte = 0;
+    const std::uint64_t begin = ticks();
+    sys::send(pair[0], &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    sys::recv(pair[1], &byte, 1, MSG_DONTWAIT);
+    least = std::min(least, ticks() - begin);
+  }
+  sys::close(pair[0]);
+  sys::close(pair[1]);
+  const std::uint64_t estimate = least * kFarCapInMessages / ticks_per_us;
+  far_spin_cap_us = static_cast<std::uint32_t>(
+      std::clamp<std::uint64_t>(estimate, kFarCapLeastUs, kFarCapMostUs));
+}
+
+void let_driver_run() {
+  rung_far.store(false, std::memory_order_relaxed);
+  sys::sched_yield();
+}
+
+std::uint32_t SpinBudget::longest_look_us() const { return std::max(kLookUs, cap() / 4); }
+
 std::uint32_t SpinBudget::begin() const {
-  if (spin_cap_us == 0 || ticks() < quiet_until) return 0;
+  if (cap() == 0 || ticks() < quiet_until) return 0;
   return us == 0 ? kStartUs : us;
 }
 
 void SpinBudget::hit() {
-  debt_us -= std::min(debt_us, kHitUs);
+  debt_us -= std::min(debt_us, far ? cap() / 4 : kHitUs);
   if (quiet_us != 0 && ++hits >= kHitsToTrust) quiet_us = 0;
 }
 
 void SpinBudget::in_vain(std::uint32_t for_us) {
   debt_us += for_us;
-  if (debt_us < kTrialUs) return;
+  if (debt_us < kTrialCaps * cap()) return;
   debt_us = 0;
   hits = 0;
   quiet_us = std::clamp(quiet_us * 2, kQuietFirstUs, kQuietMostUs);
   quiet_until = ticks() + quiet_us * ticks_per_us;
 }
 
-void SpinBudget::preempted() { in_vain(kPreemptedUs); }
+// A near peer may be who was kept from the CPU; a far one has its own, and only what was spun is lost.
+void SpinBudget::preempted() { in_vain(far ? begin() : kTrialCaps * cap() / kPreemptions); }
 
 void SpinBudget::slept(std::uint32_t for_us) {
   const std::uint32_t spent = begin();
   if (spent == 0) return;  // did not spin
-  if (for_us < spin_cap_us) {
-    us = std::min(spent * 2, spin_cap_us);
+  // The wake-up itself, from far away, takes a good part of the sleep.
+  if (for_us < (far ? 2 * cap() : cap())) {
+    us = std::min(spent * 2, cap());
     in_vain(spent);
   } else {
     us = std::max(spent / 2, kLeastUs);

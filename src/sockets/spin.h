@@ -4,7 +4,10 @@
 // is wanted by others, the peer perhaps. So the budget grows when a sleep turned out short and shrinks
 // when it turned out long. What was spun in vain adds up to a debt that hits pay back in small coin;
 // too much of it ends the trial, and a quiet time without spinning follows, twice as long after each
-// trial that failed. On a machine with a single processor there is no spinning at all.
+// trial that failed. On a machine with a single processor there is no spinning at all, unless the peer
+// is *far*, on another kernel and so on other processors: then a sleep and its wake-up also pass two drivers
+// and a doorbell, so that a longer look pays. How long that takes is estimated in messages over a socket, each of
+// which takes ten times as long in an emulated machine as elsewhere.
 //
 // A trial lasts some milliseconds on purpose: two programs that always sleep and wake each other are
 // kept on one CPU by the scheduler although another is idle. Only when both stay runnable over a few
@@ -15,15 +18,18 @@
 
 #include <x86intrin.h>
 
+#include <atomic>
 #include <cstdint>
 
 namespace shunt::sockets {
 
 // Time-stamp counter ticks for each microsecond; measured once.
 extern std::uint64_t ticks_per_us;
-// 0 on a machine with one processor: nobody could answer while we look.
+// 0 on a machine with one processor: nobody could answer while we look. For far peers another one.
 extern std::uint32_t spin_cap_us;
+extern std::uint32_t far_spin_cap_us;
 void calibrate_clock();
+void calibrate_far();  // before the first connection to a far peer; any number of times
 
 inline std::uint64_t ticks() { return __rdtsc(); }
 
@@ -33,24 +39,34 @@ struct SpinBudget {
   std::uint32_t hits;         // since the latest quiet time
   std::uint32_t quiet_us;     // length of the latest quiet time; 0: none lately
   std::uint64_t quiet_until;  // ticks
+  bool far;                   // what is waited for comes from another kernel
 
-  std::uint32_t begin() const;       // budget in us for this wait; 0: go to sleep at once
-  void hit();                        // spinning found what it waited for
-  void preempted();                  // somebody else wanted the CPU
+  std::uint32_t cap() const { return far ? far_spin_cap_us : spin_cap_us; }
+  std::uint32_t begin() const;  // budget in us for this wait; 0: go to sleep at once
+  void hit();                   // spinning found what it waited for
+  void preempted();             // somebody else wanted the CPU
+  // Between two looks; more means that something else had the CPU.
+  std::uint32_t longest_look_us() const;
   void slept(std::uint32_t for_us);  // the sleep after a wait that began with begin()
 
  private:
   void in_vain(std::uint32_t for_us);
 };
 
+// Rings of connections to far peers pass the own driver, which may need this very processor: whoever rang lets it run
+// before he looks for an answer.
+extern std::atomic<bool> rung_far;
+void let_driver_run();
+
 // Spins until `ready()` or the budget is over; true when ready. Notices preemption.
 template <typename Ready>
 bool spin_until(SpinBudget& budget, Ready ready) {
   const std::uint32_t us = budget.begin();
   if (us == 0) return false;
+  if (budget.far && rung_far.load(std::memory_order_relaxed)) let_driver_run();
   const std::uint64_t start = ticks();
   const std::uint64_t limit = us * ticks_per_us;
-  const std::uint64_t gap = 50 * ticks_per_us;
+  const std::uint64_t gap = budget.longest_look_us() * ticks_per_us;
   std::uint64_t last = start;
   for (;;) {
     for (int i = 0; i < 16; ++i) {
