@@ -2,6 +2,8 @@
 // end as the peer sees it.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "inherit_peer.h"
 
 namespace shunt::test {
@@ -9,8 +11,8 @@ namespace {
 
 class InheritPast : public InheritPeer {};
 
-// The peer closes at any moment around the exec: what it wrote before is in somebody's hands at each.
-TEST(InheritRace, ThePeerClosesMeanwhile) {
+// The peer leaves at any moment around the exec: what it wrote before is in somebody's hands at each.
+void the_peer_leaves(const std::function<void(Fd&)>& leave) {
   const Fd listener = listen_on();
   for (int round = 0; round < 200; ++round) {
     Child peer([&] {
@@ -20,7 +22,7 @@ TEST(InheritRace, ThePeerClosesMeanwhile) {
           std::chrono::steady_clock::now() + std::chrono::microseconds(200 + round * 7);
       while (std::chrono::steady_clock::now() < end) {
       }
-      fd.reset();
+      leave(fd);
       return 0;
     });
     Fd server = accept_from(listener);
@@ -43,6 +45,18 @@ TEST(InheritRace, ThePeerClosesMeanwhile) {
     ASSERT_EQ(program.wait(), 0) << round;
     ASSERT_EQ(peer.wait(), 0) << round;
   }
+}
+
+TEST(InheritRace, ThePeerClosesMeanwhile) {
+  the_peer_leaves([](Fd& fd) { fd.reset(); });
+}
+
+TEST(InheritRace, ThePeerPutsAnotherInItsPlaceMeanwhile) {
+  the_peer_leaves([](Fd& fd) { dup2(STDERR_FILENO, fd); });
+}
+
+TEST(InheritRace, ThePeerEndsMeanwhile) {
+  the_peer_leaves([](Fd&) { std::exit(0); });
 }
 
 TEST_P(InheritPast, HasWrittenAndClosed) {
