@@ -61,7 +61,15 @@ long change_entry(EpollEntry* e, int op, const epoll_event* event) {
 
 constexpr std::uint32_t kFixedInKernel = EPOLLEXCLUSIVE | EPOLLWAKEUP;
 
+// As the kernel has it (epoll_ctl(2)).
+constexpr std::uint32_t kGoWithExclusive =
+    EPOLLEXCLUSIVE | EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET;
+
 long control_connection(EpollSet* set, int op, Socket* s, int fd, const epoll_event* event) {
+  if (op == EPOLL_CTL_ADD && (event->events & EPOLLEXCLUSIVE) != 0 &&
+      (event->events & ~kGoWithExclusive) != 0) {
+    return -EINVAL;
+  }
   EpollEntry* e = find(s, set, fd);
   if (e != nullptr && e->dormant && op == EPOLL_CTL_ADD &&
       ((e->events | event->events) & kFixedInKernel) != 0) {

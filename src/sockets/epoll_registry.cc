@@ -113,9 +113,10 @@ void kick(EpollSet* set) {
   if (set->sleepers.load(std::memory_order_seq_cst) != 0) signal(set);
 }
 
+// Not EPOLLEXCLUSIVE, which goes without EPOLLRDHUP only: more than one set may be woken, which programs expect.
 epoll_event bell_event(const EpollEntry* e) {
   epoll_event event{};
-  event.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (e->events & (EPOLLEXCLUSIVE | EPOLLWAKEUP));
+  event.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (e->events & EPOLLWAKEUP);
   event.data.u64 = cookie_of(e->index);
   return event;
 }

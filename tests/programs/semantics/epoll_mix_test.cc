@@ -65,6 +65,46 @@ TEST(EpollMix, ListenerExclusive) {
   EXPECT_EQ(errno, EINVAL);
 }
 
+TEST(EpollMix, ConnectionExclusive) {
+  Pair p = connected_pair();
+  Epoll one;
+  Epoll two;
+  one.add(p.server, EPOLLIN | EPOLLEXCLUSIVE);
+  two.add(p.server, EPOLLIN | EPOLLET | EPOLLEXCLUSIVE);
+  EXPECT_EQ(one.wait(0), 0u);
+  send_all(p.client, "x");
+  EXPECT_EQ(one.wait(), EPOLLIN);
+  EXPECT_EQ(two.wait(), EPOLLIN);
+  EXPECT_EQ(one.control(EPOLL_CTL_MOD, p.server, EPOLLIN), -1);
+  EXPECT_EQ(errno, EINVAL);
+  EXPECT_EQ(one.control(EPOLL_CTL_DEL, p.server, 0), 0);
+  for (const std::uint32_t wrong : {EPOLLRDHUP, EPOLLONESHOT, EPOLLPRI}) {
+    EXPECT_EQ(one.control(EPOLL_CTL_ADD, p.server, EPOLLIN | EPOLLEXCLUSIVE | wrong), -1);
+    EXPECT_EQ(errno, EINVAL);
+  }
+  one.add(p.server, EPOLLIN);
+  EXPECT_EQ(one.wait(), EPOLLIN);
+}
+
+TEST(EpollMix, ConnectionExclusiveBeforeConnect) {
+  Fd listener = listen_on();
+  Fd client = tcp_socket();
+  Epoll e;
+  e.add(client, EPOLLIN | EPOLLEXCLUSIVE);
+  const Address address("127.0.0.1", port_of(listener));
+  ASSERT_EQ(connect(client, address.get(), address.length), 0);
+  Fd server = accept_from(listener);
+  char byte;
+  while (e.wait(0) != 0 && recv(client, &byte, 1, MSG_DONTWAIT) >= 0) {  // hung up, until connected
+  }
+  std::thread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(kQuietMs));  // the wait has begun
+    send_all(server, "x");
+  });
+  EXPECT_EQ(e.wait(), EPOLLIN);
+  later.join();
+}
+
 TEST(EpollMix, RegisteredBeforeConnect) {
   Fd listener = listen_on();
   Fd client = tcp_socket(AF_INET, SOCK_NONBLOCK);
