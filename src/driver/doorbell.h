@@ -18,6 +18,8 @@ class Doorbell {
   // 0; EAGAIN: enough rings are under way to wake it; or why not.
   virtual int ring() = 0;
   virtual void tick() = 0;  // opens it again if it is not there
+  // After the lanes were read: takes what rang. Whoever sleeps is woken before that, which takes a while.
+  virtual void drain() {}
   // The peer's lane had something: its rings were not in vain.
   virtual void had_news() {}
   virtual layout::DoorbellKind kind() const = 0;

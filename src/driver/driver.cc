@@ -133,6 +133,9 @@ void Driver::run() {
       core_.flush_backlogs();
       limit = carrier_->flush(Clock::now());
     }
+    for (const auto& peer : core_.peers()) {
+      if (peer) peer->doorbell->drain();
+    }
     wait(had_work, limit);
   }
 }
@@ -147,10 +150,6 @@ void Driver::wait(bool had_work, std::chrono::microseconds limit) {
     const int events = core_.poller.wait(bounded(pacing_.pause(had_work, Clock::now())));
     // A request that came in is traffic too; the heartbeat is not.
     if (events > (ticked_ ? 1 : 0)) pacing_.pause(true, Clock::now());
-    return;
-  }
-  if (had_work) {
-    core_.poller.wait(std::chrono::microseconds{0});
     return;
   }
   core_.announce_sleep();

@@ -205,6 +205,14 @@ int StreamDoorbell::ring() {
 }
 
 void StreamDoorbell::on_events(std::uint32_t events) {
+  ringing_ = true;
+  events_ = events;
+  if (!heard_ || (events & ~EPOLLIN) != 0) drain();
+}
+
+void StreamDoorbell::drain() {
+  if (!std::exchange(ringing_, false) || !open_) return;
+  const std::uint32_t events = events_;
   std::array<char, 512> bytes;
   const ssize_t n = ::read(fd_.get(), bytes.data(), bytes.size());
   if (n > 0) {

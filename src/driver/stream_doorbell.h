@@ -42,6 +42,7 @@ class StreamDoorbell : public Doorbell {
   bool present() const override { return open_ && heard_ && !muted_; }
   int ring() override;
   void tick() override;
+  void drain() override;
   void had_news() override { vain_ = 0; }
   layout::DoorbellKind kind() const override;
 
@@ -73,6 +74,8 @@ class StreamDoorbell : public Doorbell {
   bool open_ = false;
   bool heard_ = false;
   bool muted_ = false;
+  bool ringing_ = false;  // there are bytes to take
+  std::uint32_t events_ = 0;
   std::uint32_t vain_ = 0;
   std::uint32_t pause_ = 0;  // ticks until the next try
   std::uint32_t tries_ = 0;

@@ -242,7 +242,14 @@ long wait_epoll(int epfd, epoll_event* events, int max, std::int64_t timeout_ns,
     result = collect(set, epfd, events, max, timed_out);
     rouse_missed();
     if (result != 0 || timed_out) break;
-    if (set->hot != nullptr && spin_until(set->spin, [set] { return hot_moved(set); })) continue;
+    if (set->hot != nullptr) {
+      const Spin spun = spin_until(set->spin, deadline, [set] { return hot_moved(set); });
+      if (spun == Spin::kReady) continue;
+      if (spun != Spin::kNothing) {
+        result = -EINTR;
+        break;
+      }
+    }
     {
       const Undo undo([s] { unpin(s); });
       result = sleep_once(set, epfd, events, max, deadline, mask, &timed_out);

@@ -102,7 +102,17 @@ bool worth_a_look(const Connection* c, std::uint64_t seen) {
 // Waits until there may be something to read. `seen`: the head that was known to be consumed.
 long wait_readable(int fd, Socket* s, std::uint64_t seen, std::int64_t deadline, VainWakes& vain) {
   Connection* c = s->connection;
-  if (spin_until(s->read_spin, [&] { return worth_a_look(c, seen); })) return 0;
+  switch (spin_until(s->read_spin, deadline, [&] { return worth_a_look(c, seen); })) {
+    case Spin::kReady:
+      return 0;
+    case Spin::kHandlerEnds:
+      return -EINTR;
+    case Spin::kHandlerRestarts:
+      if (deadline != 0) return -EINTR;
+      break;
+    case Spin::kNothing:
+      break;
+  }
   if (!enter_sleep(fd, s, vain.force)) return 0;
   rouse_missed();
   bool sleep = true;

@@ -12,6 +12,26 @@ namespace shunt::sockets {
 // -EAGAIN when it is over. 0: input. A cancellation point.
 long wait_readable_restarting(int fd, std::int64_t timeout_ns);
 
+// Every signal waits while it lives, and acts when it ends.
+class SignalsHeld {
+ public:
+  SignalsHeld();
+  ~SignalsHeld();
+  SignalsHeld(const SignalsHeld&) = delete;
+  SignalsHeld& operator=(const SignalsHeld&) = delete;
+
+  enum class Arrived {
+    kNone,  // nor one that has no handler
+    kRestarts,
+    kEnds,  // a handler without SA_RESTART
+  };
+  Arrived arrived() const;
+  std::uint64_t let_through() const { return ~blocked_; }  // what the program itself does not block
+
+ private:
+  std::uint64_t blocked_ = 0;
+};
+
 // SO_RCVTIMEO of a kernel socket in ns; 0: none.
 std::int64_t receive_timeout_ns(int fd);
 

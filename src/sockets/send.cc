@@ -152,12 +152,13 @@ bool writer_has_room(Connection* c) {
 long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
   Connection* c = s->connection;
   const std::uint64_t tail = c->writer.tail;
-  const bool hot = spin_until(s->write_spin, [&] {
+  const Spin hot = spin_until(s->write_spin, deadline, [&] {
     const layout::Area* peer = c->peer.load(std::memory_order_acquire);
     return write_over(c) ||
            (peer != nullptr && Untrusted(peer->tail.tail).copy() - tail >= layout::kSegmentBytes);
   });
-  if (hot) return 0;
+  if (hot == Spin::kReady) return 0;
+  if (hot == Spin::kHandlerEnds || (hot == Spin::kHandlerRestarts && deadline != 0)) return -EINTR;
   if (!enter_sleep(fd, s, vain.force)) return 0;
   rouse_missed();
   bool sleep = true;

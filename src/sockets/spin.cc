@@ -61,9 +61,9 @@ void calibrate_far() {
       std::clamp<std::uint64_t>(estimate, kFarCapLeastUs, kFarCapMostUs));
 }
 
-void let_driver_run() {
-  rung_far.store(false, std::memory_order_relaxed);
-  sys::sched_yield();
+void nap() {
+  constexpr timespec kShortest{0, 1};
+  sys::raw(SYS_nanosleep, sys::arg(&kShortest), 0);
 }
 
 std::uint32_t SpinBudget::longest_look_us() const { return std::max(kLookUs, cap() / 4); }
@@ -71,6 +71,13 @@ std::uint32_t SpinBudget::longest_look_us() const { return std::max(kLookUs, cap
 std::uint32_t SpinBudget::begin() const {
   if (cap() == 0 || ticks() < quiet_until) return 0;
   return us == 0 ? kStartUs : us;
+}
+
+std::uint32_t SpinBudget::begin(std::int64_t deadline_ns) const {
+  const std::uint32_t most = begin();
+  if (!far || deadline_ns <= 0) return most;
+  const std::int64_t left_us = (deadline_ns - sys::monotonic_ns()) / 1000;
+  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(left_us, 0, most));
 }
 
 void SpinBudget::hit() {

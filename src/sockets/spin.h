@@ -9,6 +9,10 @@
 // and a doorbell, so that a longer look pays. How long that takes is estimated in messages over a socket, each of
 // which takes ten times as long in an emulated machine as elsewhere.
 //
+// Who has just rung a far peer knows that it sleeps, and that the own driver and the machine below have work to do
+// before an answer can come, perhaps on this very processor. So he does not spin but naps, for the shortest time that
+// there is, and looks in between.
+//
 // A trial lasts some milliseconds on purpose: two programs that always sleep and wake each other are
 // kept on one CPU by the scheduler although another is idle. Only when both stay runnable over a few
 // scheduler ticks are they put apart, and then spinning hits.
@@ -20,6 +24,8 @@
 
 #include <atomic>
 #include <cstdint>
+
+#include "sockets/restart.h"
 
 namespace shunt::sockets {
 
@@ -43,8 +49,9 @@ struct SpinBudget {
 
   std::uint32_t cap() const { return far ? far_spin_cap_us : spin_cap_us; }
   std::uint32_t begin() const;  // budget in us for this wait; 0: go to sleep at once
-  void hit();                   // spinning found what it waited for
-  void preempted();             // somebody else wanted the CPU
+  std::uint32_t begin(std::int64_t deadline_ns) const;  // the same; far peers' may be a long one
+  void hit();                                           // spinning found what it waited for
+  void preempted();                                     // somebody else wanted the CPU
   // Between two looks; more means that something else had the CPU.
   std::uint32_t longest_look_us() const;
   void slept(std::uint32_t for_us);  // the sleep after a wait that began with begin()
@@ -53,17 +60,46 @@ struct SpinBudget {
   void in_vain(std::uint32_t for_us);
 };
 
-// Rings of connections to far peers pass the own driver, which may need this very processor: whoever rang lets it run
-// before he looks for an answer.
+// A far peer was rung since somebody looked last.
 extern std::atomic<bool> rung_far;
-void let_driver_run();
+inline bool take_rung_far() {
+  return rung_far.load(std::memory_order_relaxed) &&
+         rung_far.exchange(false, std::memory_order_relaxed);
+}
+void nap();
 
-// Spins until `ready()` or the budget is over; true when ready. Notices preemption.
+enum class Spin {
+  kReady,
+  kNothing,  // the budget is over
+  // A handler has run meanwhile, as if the caller had slept.
+  kHandlerRestarts,  // which goes with poll() and with time-outs, too, as the end of the call
+  kHandlerEnds,
+};
+
+// Naps until `ready()` or the budget of `us` is over.
 template <typename Ready>
-bool spin_until(SpinBudget& budget, Ready ready) {
-  const std::uint32_t us = budget.begin();
-  if (us == 0) return false;
-  if (budget.far && rung_far.load(std::memory_order_relaxed)) let_driver_run();
+Spin nap_until(SpinBudget& budget, std::uint32_t us, Ready ready) {
+  const SignalsHeld held;
+  const std::uint64_t start = ticks();
+  do {
+    nap();
+    if (ready()) {
+      budget.hit();
+      return Spin::kReady;
+    }
+    const SignalsHeld::Arrived arrived = held.arrived();
+    if (arrived == SignalsHeld::Arrived::kEnds) return Spin::kHandlerEnds;
+    if (arrived == SignalsHeld::Arrived::kRestarts) return Spin::kHandlerRestarts;
+  } while (ticks() - start <= us * ticks_per_us);
+  return Spin::kNothing;
+}
+
+// Looks until `ready()` or the budget is over. Notices preemption. `deadline_ns`: monotonic, <= 0: none.
+template <typename Ready>
+Spin spin_until(SpinBudget& budget, std::int64_t deadline_ns, Ready ready) {
+  const std::uint32_t us = budget.begin(deadline_ns);
+  if (us == 0) return Spin::kNothing;
+  if (budget.far && take_rung_far()) return nap_until(budget, us, ready);
   const std::uint64_t start = ticks();
   const std::uint64_t limit = us * ticks_per_us;
   const std::uint64_t gap = budget.longest_look_us() * ticks_per_us;
@@ -72,16 +108,16 @@ bool spin_until(SpinBudget& budget, Ready ready) {
     for (int i = 0; i < 16; ++i) {
       if (ready()) {
         budget.hit();
-        return true;
+        return Spin::kReady;
       }
       _mm_pause();
     }
     const std::uint64_t now = ticks();
     if (now - last > gap) {
       budget.preempted();
-      return ready();
+      return ready() ? Spin::kReady : Spin::kNothing;
     }
-    if (now - start > limit) return false;
+    if (now - start > limit) return Spin::kNothing;
     last = now;
   }
 }

@@ -231,7 +231,10 @@ long run(Poll& poll, std::int64_t timeout_ns, const sigset_t* mask) {
       return poll.look_in_kernel(ready);
     }
     SpinBudget* spin = poll.spin();
-    if (spin != nullptr && spin_until(*spin, [&] { return poll.moved(); })) {
+    const Spin spun = spin != nullptr ? spin_until(*spin, deadline, [&] { return poll.moved(); })
+                                      : Spin::kNothing;
+    if (spun == Spin::kHandlerEnds || spun == Spin::kHandlerRestarts) return -EINTR;
+    if (spun == Spin::kReady) {
       const int now = poll.look();
       if (now > 0) return poll.look_in_kernel(now);
     }
