@@ -29,9 +29,9 @@ using Clock = std::chrono::steady_clock;
 
 class Peer {
  public:
-  // `partition` is one of backing.table. `dead_after`: on a device.
+  // `partition` is one of backing.table. `own`: the section of partition `own_number`. `dead_after`: on a device.
   Peer(const window::Backing& backing, const wire::Partition& partition, layout::Section* own,
-       std::chrono::milliseconds dead_after);
+       std::uint32_t own_number, std::chrono::milliseconds dead_after);
 
   std::uint32_t number() const { return partition_.number; }
   std::string name() const { return std::string(partition_.name()); }
@@ -64,6 +64,7 @@ class Peer {
   const wire::Partition& partition_;
   window::SectionFile file_;
   layout::Section* own_;
+  std::uint32_t own_number_;
   std::optional<window::QueueReader> reader_;
   std::optional<Liveness> liveness_;
   std::uint64_t heartbeat_ = 0;

@@ -31,10 +31,11 @@ enum class Sessions { kFollow, kAsk };
 class QueueReader {
  public:
   // Reads the lane for partition `own` (our section, for acknowledgements) in the section of
-  // `producer` (its number). What the lane holds now was meant for an earlier life of this
-  // partition's driver and is skipped.
-  QueueReader(layout::Section* own, const layout::Section* producer, std::uint32_t producer_number,
-              const layout::SectionGeometry& geometry, Sessions sessions = Sessions::kFollow);
+  // `producer`. The numbers are the partition table's. What the lane holds now was meant for an earlier
+  // life of this partition's driver and is skipped.
+  QueueReader(layout::Section* own, std::uint32_t own_number, const layout::Section* producer,
+              std::uint32_t producer_number, const layout::SectionGeometry& geometry,
+              Sessions sessions = Sessions::kFollow);
 
   ReadResult read(wire::MessageBytes* out);
 
