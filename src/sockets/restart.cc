@@ -1,5 +1,6 @@
 #include "sockets/restart.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "sockets/cancel.h"
