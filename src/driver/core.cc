@@ -112,7 +112,7 @@ void Core::settle() {
     for (const auto& peer : peers_) {
       if (!peer) continue;
       peer->liveness()->look(now);
-      if (peer->reader().follow_session()) peer->liveness()->look_at_session();
+      peer->reader().follow_session(peer->liveness()->session());
       if (!peer->liveness()->acknowledged(session(*peer), now, kWatchBriefly)) all = false;
     }
     beat();

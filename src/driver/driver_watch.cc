@@ -83,9 +83,9 @@ void Driver::look_at(Peer& peer, Liveness::Change change) {
       peer.doorbell->ring();
       break;
   }
-  if (!peer.reader().follow_session()) return;
-  // Another one again, meanwhile? Then it was acknowledged too early, but nothing of it was read.
-  look_at(peer, peer.liveness()->look_at_session());
+  // If there is another one by now, the next round looks at it: a peer that changes it again and again must not
+  // keep us from everything else.
+  peer.reader().follow_session(peer.liveness()->session());
 }
 
 bool Driver::everybody_can_ring() const {

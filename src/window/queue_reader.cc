@@ -32,25 +32,27 @@ void QueueReader::follow(std::uint64_t session, std::uint64_t tail) {
 }
 
 bool QueueReader::new_session() const {
-  return Untrusted(lane_.generation).copy_acquire() != session_;
+  const std::uint64_t session = Untrusted(lane_.generation).copy_acquire();
+  return session != 0 && session != session_;
 }
 
-bool QueueReader::follow_session() {
-  const std::uint64_t session = Untrusted(lane_.generation).copy_acquire();
-  if (session == session_) return false;
+bool QueueReader::follow_session(std::uint64_t session) {
+  if (session == 0 || session == session_) return false;
   follow(session, 0);
   return true;
 }
 
 bool QueueReader::has_news() const {
-  if (new_session()) return true;
+  const std::uint64_t session = Untrusted(lane_.generation).copy_acquire();
+  if (session != session_) return session != 0;
   return !broken_ && Untrusted(lane_.head).copy_acquire() != tail_;
 }
 
 ReadResult QueueReader::read(wire::MessageBytes* out) {
   if (sessions_ == Sessions::kFollow) {
-    follow_session();
-  } else if (new_session()) {
+    const std::uint64_t session = Untrusted(lane_.generation).copy_acquire();
+    if (session != session_) follow(session, 0);
+  } else if (Untrusted(lane_.generation).copy_acquire() != session_) {
     return ReadResult::kEmpty;
   }
   if (session_ == 0 || broken_) return ReadResult::kEmpty;

@@ -41,10 +41,12 @@ class QueueReader {
 
   // The session that is followed and acknowledged; 0: the producer was emptying its lane, or never ran.
   std::uint64_t producer_session() const { return session_; }
-  // Whether the producer's session differs from it. While it does, kAsk reads nothing.
+  // Whether the producer has another session. While it has, and while it is 0 and being changed, kAsk reads
+  // nothing.
   bool new_session() const;
-  // Follows what new_session() saw, from its first message on. False: nothing new.
-  bool follow_session();
+  // Follows and acknowledges `session`, from its first message on. False: nothing new, or 0. The caller names the
+  // one that it has acted upon: the lane may show yet another one by now.
+  bool follow_session(std::uint64_t session);
 
   // Whether read() may find something; the check before going to sleep.
   bool has_news() const;

@@ -242,7 +242,7 @@ TEST_F(QueueTest, ReaderThatAsksAcknowledgesASessionOnlyWhenTold) {
   const layout::LaneAck& ack = b->acks[kA - 1];
   ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
   ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
-  EXPECT_FALSE(reader.follow_session()) << "nothing new";
+  EXPECT_FALSE(reader.follow_session(7)) << "nothing new";
   queue.restart_lane(kB, 8);
   ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(2)));
   EXPECT_TRUE(reader.new_session());
@@ -250,10 +250,34 @@ TEST_F(QueueTest, ReaderThatAsksAcknowledgesASessionOnlyWhenTold) {
   EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
   EXPECT_EQ(7u, ack.generation.load());
   EXPECT_EQ(7u, reader.producer_session());
-  EXPECT_TRUE(reader.follow_session());
+  EXPECT_FALSE(reader.follow_session(0));
+  EXPECT_TRUE(reader.follow_session(8));
   EXPECT_EQ(8u, ack.generation.load());
   ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes)) << "from the first message on";
   EXPECT_EQ(2u, id_of(bytes));
+}
+
+TEST_F(QueueTest, WhatIsFollowedIsWhatWasSeenNotWhatIsThereByNow) {
+  OutputQueue queue(a.get(), kA, g, 7);
+  QueueReader reader(b.get(), kB, a.get(), kA, g, Sessions::kAsk);
+  queue.restart_lane(kB, 9);
+  ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
+  EXPECT_TRUE(reader.follow_session(8)) << "9 was not there yet when the caller looked";
+  EXPECT_EQ(8u, b->acks[kA - 1].generation.load());
+  EXPECT_TRUE(reader.new_session());
+  EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
+  EXPECT_TRUE(reader.follow_session(9));
+  EXPECT_EQ(ReadResult::kMessage, reader.read(&bytes));
+}
+
+TEST_F(QueueTest, ALaneThatIsBeingEmptiedIsNoNews) {
+  OutputQueue queue(a.get(), kA, g, 7);
+  QueueReader reader(b.get(), kB, a.get(), kA, g, Sessions::kAsk);
+  ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
+  a->lanes[kB - 1].generation.store(0);
+  EXPECT_FALSE(reader.has_news()) << "a driver would look again and again";
+  EXPECT_FALSE(reader.new_session());
+  EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
 }
 
 TEST_F(QueueTest, AcknowledgementsOfTheFormerSessionDoNotCount) {
@@ -266,7 +290,7 @@ TEST_F(QueueTest, AcknowledgementsOfTheFormerSessionDoNotCount) {
     ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(i)));
   }
   EXPECT_EQ(PushResult::kFull, queue.room(kB, b.get()));
-  ASSERT_TRUE(reader.follow_session());
+  ASSERT_TRUE(reader.follow_session(8));
   for (std::uint64_t i = 0; i < g.lane_entries; ++i) {
     ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
     ASSERT_EQ(i, id_of(bytes));
@@ -280,7 +304,7 @@ TEST_F(QueueTest, BrokenLaneIsSoundAgainInTheNextSession) {
   EXPECT_EQ(ReadResult::kBadLane, reader.read(&bytes));
   EXPECT_FALSE(reader.new_session());
   queue.restart_lane(kB, 8);
-  ASSERT_TRUE(reader.follow_session());
+  ASSERT_TRUE(reader.follow_session(8));
   ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(3)));
   ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
 }
@@ -302,7 +326,7 @@ TEST_F(QueueTest, RestartsWhileBeingRead) {
   std::uint64_t wrong = 0;
   const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
   while (std::chrono::steady_clock::now() < end) {
-    if (reader.new_session()) reader.follow_session();
+    if (reader.new_session()) reader.follow_session(a->lanes[kB - 1].generation.load());
     if (reader.read(&bytes) != ReadResult::kMessage) continue;
     ++messages;
     if (id_of(bytes) != reader.producer_session()) ++wrong;
