@@ -65,19 +65,21 @@ void Driver::look_at(Peer& peer, Liveness::Change change) {
     case Liveness::Change::kNone:
       break;
     case Liveness::Change::kCame:
-      spdlog::info("partition '{}' is there", peer.name());
+      if (peer.worth_a_line(Clock::now())) spdlog::info("partition '{}' is there", peer.name());
       peer.doorbell->ring();  // it may wait to hear its doorbell
       break;
     case Liveness::Change::kDied:
-      spdlog::warn("partition '{}' is gone", peer.name());
+      if (peer.worth_a_line(Clock::now())) spdlog::warn("partition '{}' is gone", peer.name());
       count(core_.section().header.arena.peers_declared_dead);
       core_.new_session(peer);
       carrier_->on_peer_gone(peer);
       peer.read_anew();
       break;
     case Liveness::Change::kRestarted:
-      spdlog::warn("partition '{}' has forgotten its connections: it started again, or missed us",
-                   peer.name());
+      if (peer.worth_a_line(Clock::now())) {
+        spdlog::warn("partition '{}' has forgotten its connections: it started again, or missed us",
+                     peer.name());
+      }
       peer.backlog.clear();
       carrier_->on_peer_gone(peer);
       peer.doorbell->ring();

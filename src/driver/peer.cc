@@ -6,6 +6,8 @@ namespace shunt::driver {
 namespace {
 
 constexpr std::chrono::seconds kStalledAfter{2};
+constexpr int kLinesMax = 10;  // in kLinesTime
+constexpr std::chrono::seconds kLinesTime{10};
 
 }  // namespace
 
@@ -49,6 +51,14 @@ bool Peer::up(Clock::time_point now) {
     heartbeat_seen_ = now;
   }
   return now - heartbeat_seen_ < kStalledAfter;
+}
+
+bool Peer::worth_a_line(Clock::time_point now) {
+  if (now - lines_since_ >= kLinesTime) {
+    lines_since_ = now;
+    lines_ = 0;
+  }
+  return ++lines_ <= kLinesMax;
 }
 
 std::uint32_t Peer::sleeping() const { return Untrusted(section()->header.sleep.sleeping).copy(); }

@@ -50,6 +50,9 @@ class Peer {
   Liveness* liveness() { return liveness_ ? &*liveness_ : nullptr; }
   const Liveness* liveness() const { return liveness_ ? &*liveness_ : nullptr; }
   std::uint32_t sleeping() const;  // epoch, odd: wants its doorbell
+  // Before a line about it in the log: one whose section is full of nonsense comes, goes and errs thousands of times
+  // a second.
+  bool worth_a_line(Clock::time_point now);
 
   std::unique_ptr<Doorbell> doorbell;  // nullptr: there is none
   // Messages that found the lane full, in order.
@@ -69,6 +72,8 @@ class Peer {
   std::optional<Liveness> liveness_;
   std::uint64_t heartbeat_ = 0;
   Clock::time_point heartbeat_seen_{};
+  Clock::time_point lines_since_{};
+  int lines_ = 0;
 };
 
 }  // namespace shunt::driver
