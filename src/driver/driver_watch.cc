@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <utility>
+
 #include "driver/driver.h"
 #include "window/error.h"
 
@@ -27,9 +29,17 @@ void Driver::watch_window(Clock::time_point now) {
     throw window::WindowError(fmt::format("partition '{}' of window {} has another driver by now",
                                           core_.options.partition, core_.options.window));
   }
-  if (!core_.backing.still_the_same()) {
+  const window::HeadState head = core_.backing.look_at_head();
+  if (head == window::HeadState::kGone) {
     throw window::WindowError(
         fmt::format("window {} was destroyed or made again", core_.options.window));
+  }
+  if (head == window::HeadState::kDamaged && !std::exchange(head_damaged_, true)) {
+    spdlog::error(
+        "the head of window {} is damaged: its drivers go on, but nobody can open it any more "
+        "until it is made "
+        "again (stop them, then `shunt window create --force`)",
+        core_.options.window);
   }
   for (const auto& peer : core_.peers()) {
     if (peer) look_at(*peer, peer->liveness()->look(now));  // before our beat: Liveness
