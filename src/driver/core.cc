@@ -150,19 +150,20 @@ void Core::beat() {
   life.heartbeat_ms.store(static_cast<std::uint64_t>(now.tv_sec) * 1000 +
                               static_cast<std::uint64_t>(now.tv_nsec) / 1000000,
                           std::memory_order_relaxed);
-  if (on_device()) repair();
+  if (queue_ && on_device()) repair();
   // Release: whoever sees the beat sees the sessions that went before (Liveness::look).
   life.heartbeat.store(++beats_, std::memory_order_release);
 }
 
-// What others need to find us alive, if somebody wrote over it.
+// What others need to find us alive and to be heard, if somebody wrote over it.
 void Core::repair() {
   layout::SectionLife& life = section().header.life;
   life.generation.store(generation_, std::memory_order_relaxed);
   life.state.store(static_cast<std::uint32_t>(state_), std::memory_order_release);
+  if (disputed()) return;  // the lanes may be another driver's
+  queue_->mend();
   for (const auto& peer : peers_) {
-    if (!peer) continue;
-    section().lanes[peer->number() - 1].generation.store(session(*peer), std::memory_order_release);
+    if (peer) peer->reader().mend();
   }
 }
 

@@ -38,6 +38,14 @@ void OutputQueue::restart_lane(std::uint32_t destination, std::uint64_t session)
   lane.generation.store(session, std::memory_order_release);
 }
 
+void OutputQueue::mend() {
+  for (std::uint32_t i = 0; i < geometry_.partition_count; ++i) {
+    own_->lanes[i].head.store(heads_[i], std::memory_order_relaxed);
+    // Pairs with the acquire load in QueueReader, as in the constructor.
+    own_->lanes[i].generation.store(sessions_[i], std::memory_order_release);
+  }
+}
+
 PushResult OutputQueue::room(std::uint32_t destination, const layout::Section* reader) const {
   const layout::LaneAck& ack = reader->acks[own_number_ - 1];
   std::uint64_t tail = 0;

@@ -40,6 +40,8 @@ class OutputQueue {
   // Empties one lane: what was not read of it is never read, and a reader that comes back from a pause finds a
   // new session. `session`: not 0, and not one that the lane had before.
   void restart_lane(std::uint32_t destination, std::uint64_t session);
+  // Writes what readers must find in the lanes' control words once more: others may have written over it.
+  void mend();
   std::uint64_t session(std::uint32_t destination) const { return sessions_[destination - 1]; }
 
  private:

@@ -26,9 +26,13 @@ void QueueReader::follow(std::uint64_t session, std::uint64_t tail) {
   session_ = session;
   tail_ = tail;
   broken_ = false;
-  ack_.tail.store(tail, std::memory_order_relaxed);
+  mend();
+}
+
+void QueueReader::mend() {
+  ack_.tail.store(tail_, std::memory_order_relaxed);
   // Pairs with the acquire load in OutputQueue::room: the tail comes with its session.
-  ack_.generation.store(session, std::memory_order_release);
+  ack_.generation.store(session_, std::memory_order_release);
 }
 
 bool QueueReader::new_session() const {

@@ -48,6 +48,10 @@ class QueueReader {
   // one that it has acted upon: the lane may show yet another one by now.
   bool follow_session(std::uint64_t session);
 
+  // Acknowledges once more what was read: others may have written over it, and a producer that finds another session
+  // there takes the whole lane for unread.
+  void mend();
+
   // Whether read() may find something; the check before going to sleep.
   bool has_news() const;
 

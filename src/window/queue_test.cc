@@ -280,6 +280,26 @@ TEST_F(QueueTest, ALaneThatIsBeingEmptiedIsNoNews) {
   EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
 }
 
+TEST_F(QueueTest, BothEndsMendWhatOthersNeed) {
+  OutputQueue queue(a.get(), kA, g, 7);
+  QueueReader reader(b.get(), kB, a.get(), kA, g, Sessions::kAsk);
+  for (std::uint64_t i = 0; i < g.lane_entries; ++i) {
+    ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
+    ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+  }
+  b->acks[kA - 1].generation.store(99);
+  b->acks[kA - 1].tail.store(99);
+  EXPECT_EQ(PushResult::kFull, queue.room(kB, b.get())) << "and would stay so";
+  reader.mend();
+  EXPECT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(2)));
+  a->lanes[kB - 1].generation.store(99);
+  a->lanes[kB - 1].head.store(99999);
+  EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
+  queue.mend();
+  ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+  EXPECT_EQ(2u, id_of(bytes));
+}
+
 TEST_F(QueueTest, AcknowledgementsOfTheFormerSessionDoNotCount) {
   OutputQueue queue(a.get(), kA, g, 7);
   QueueReader reader(b.get(), kB, a.get(), kA, g, Sessions::kAsk);
