@@ -169,9 +169,7 @@ void Core::repair() {
 
 bool Core::still_ours() {
   if (!tenancy_) return true;
-  const bool foreign_beat =
-      section().header.life.heartbeat.load(std::memory_order_relaxed) != beats_;
-  lost_ = lost_ || !tenancy_->still_ours(foreign_beat);
+  lost_ = lost_ || !tenancy_->still_ours(beats_, generation_);
   return !lost_;
 }
 
