@@ -90,12 +90,12 @@ Core::Core(const Options& o)
   }
   begin_life();
   // On a device the lanes' generations are sessions.
-  queue_.emplace(own_.writable(), own_.geometry(),
+  queue_.emplace(own_.writable(), self.number, own_.geometry(),
                  on_device() ? generation_ << kRestartBits : generation_);
   for (std::uint32_t i = 0; i < table.count; ++i) {
     const bool other = i + 1 != self.number;
     peers_.push_back(other ? std::make_unique<Peer>(backing, table.partitions[i], own_.writable(),
-                                                    options.dead_after)
+                                                    self.number, options.dead_after)
                            : nullptr);
   }
   if (on_device()) settle();
@@ -112,7 +112,7 @@ void Core::settle() {
     for (const auto& peer : peers_) {
       if (!peer) continue;
       peer->liveness()->look(now);
-      if (peer->reader().follow_session()) peer->liveness()->look_at_session();
+      peer->reader().follow_session(peer->liveness()->session());
       if (!peer->liveness()->acknowledged(session(*peer), now, kWatchBriefly)) all = false;
     }
     beat();
@@ -150,27 +150,26 @@ void Core::beat() {
   life.heartbeat_ms.store(static_cast<std::uint64_t>(now.tv_sec) * 1000 +
                               static_cast<std::uint64_t>(now.tv_nsec) / 1000000,
                           std::memory_order_relaxed);
-  if (on_device()) repair();
+  if (queue_ && on_device()) repair();
   // Release: whoever sees the beat sees the sessions that went before (Liveness::look).
   life.heartbeat.store(++beats_, std::memory_order_release);
 }
 
-// What others need to find us alive, if somebody wrote over it.
+// What others need to find us alive and to be heard, if somebody wrote over it.
 void Core::repair() {
   layout::SectionLife& life = section().header.life;
   life.generation.store(generation_, std::memory_order_relaxed);
   life.state.store(static_cast<std::uint32_t>(state_), std::memory_order_release);
+  if (disputed()) return;  // the lanes may be another driver's
+  queue_->mend();
   for (const auto& peer : peers_) {
-    if (!peer) continue;
-    section().lanes[peer->number() - 1].generation.store(session(*peer), std::memory_order_release);
+    if (peer) peer->reader().mend();
   }
 }
 
 bool Core::still_ours() {
   if (!tenancy_) return true;
-  const bool foreign_beat =
-      section().header.life.heartbeat.load(std::memory_order_relaxed) != beats_;
-  lost_ = lost_ || !tenancy_->still_ours(foreign_beat);
+  lost_ = lost_ || !tenancy_->still_ours(beats_, generation_);
   return !lost_;
 }
 

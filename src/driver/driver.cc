@@ -188,7 +188,7 @@ bool Driver::read_lane(Peer& peer) {
     }
     report(peer, result == window::ReadResult::kBadLane ? "counters beyond its ring"
                                                         : "an entry outside its buffers");
-    if (result == window::ReadResult::kBadLane && core_.on_device()) {
+    if (core_.on_device()) {
       peer.liveness()->break_lane();
       return true;
     }
@@ -200,6 +200,7 @@ void Driver::dispatch(Peer& from, const wire::MessageBytes& bytes) {
   const auto message = wire::decode(bytes.data(), bytes.size());
   if (!message.ok()) {
     report(from, "a malformed message");
+    if (core_.on_device()) from.liveness()->break_lane();
     return;
   }
   count(core_.counters().messages_received);
@@ -223,6 +224,7 @@ void Driver::report(Peer& from, const char* what) {
   count(core_.counters().messages_bad);
   const std::uint64_t generation = from.generation();
   if (std::exchange(from.reported_generation, generation) == generation) return;
+  if (!from.worth_a_line(Clock::now())) return;
   spdlog::warn("partition '{}': {} in its output queue; further ones are only counted", from.name(),
                what);
 }

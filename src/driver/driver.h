@@ -76,6 +76,7 @@ class Driver {
   Pacing pacing_;
   bool stopping_ = false;
   bool ticked_ = false;
+  bool head_damaged_ = false;  // and said so
   std::uint32_t ticks_unrung_ = 0;
 };
 

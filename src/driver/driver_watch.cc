@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <utility>
+
 #include "driver/driver.h"
 #include "window/error.h"
 
@@ -27,9 +29,17 @@ void Driver::watch_window(Clock::time_point now) {
     throw window::WindowError(fmt::format("partition '{}' of window {} has another driver by now",
                                           core_.options.partition, core_.options.window));
   }
-  if (!core_.backing.still_the_same()) {
+  const window::HeadState head = core_.backing.look_at_head();
+  if (head == window::HeadState::kGone) {
     throw window::WindowError(
         fmt::format("window {} was destroyed or made again", core_.options.window));
+  }
+  if (head == window::HeadState::kDamaged && !std::exchange(head_damaged_, true)) {
+    spdlog::error(
+        "the head of window {} is damaged: its drivers go on, but nobody can open it any more "
+        "until it is made "
+        "again (stop them, then `shunt window create --force`)",
+        core_.options.window);
   }
   for (const auto& peer : core_.peers()) {
     if (peer) look_at(*peer, peer->liveness()->look(now));  // before our beat: Liveness
@@ -65,27 +75,29 @@ void Driver::look_at(Peer& peer, Liveness::Change change) {
     case Liveness::Change::kNone:
       break;
     case Liveness::Change::kCame:
-      spdlog::info("partition '{}' is there", peer.name());
+      if (peer.worth_a_line(Clock::now())) spdlog::info("partition '{}' is there", peer.name());
       peer.doorbell->ring();  // it may wait to hear its doorbell
       break;
     case Liveness::Change::kDied:
-      spdlog::warn("partition '{}' is gone", peer.name());
+      if (peer.worth_a_line(Clock::now())) spdlog::warn("partition '{}' is gone", peer.name());
       count(core_.section().header.arena.peers_declared_dead);
       core_.new_session(peer);
       carrier_->on_peer_gone(peer);
       peer.read_anew();
       break;
     case Liveness::Change::kRestarted:
-      spdlog::warn("partition '{}' has forgotten its connections: it started again, or missed us",
-                   peer.name());
+      if (peer.worth_a_line(Clock::now())) {
+        spdlog::warn("partition '{}' has forgotten its connections: it started again, or missed us",
+                     peer.name());
+      }
       peer.backlog.clear();
       carrier_->on_peer_gone(peer);
       peer.doorbell->ring();
       break;
   }
-  if (!peer.reader().follow_session()) return;
-  // Another one again, meanwhile? Then it was acknowledged too early, but nothing of it was read.
-  look_at(peer, peer.liveness()->look_at_session());
+  // If there is another one by now, the next round looks at it: a peer that changes it again and again must not
+  // keep us from everything else.
+  peer.reader().follow_session(peer.liveness()->session());
 }
 
 bool Driver::everybody_can_ring() const {

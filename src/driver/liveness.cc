@@ -18,12 +18,11 @@ bool Liveness::see_session() {
   const std::uint64_t session =
       Untrusted(section_->lanes[own_number_ - 1].generation).copy_acquire();
   if (session == 0 || session == session_) return false;
+  // What the lane holds may have been read before, in its true session: none of it must be acted on again, and only a
+  // new session of ours makes sure of that.
+  if (session < session_) broken_ = true;
   session_ = session;
   return true;
-}
-
-Liveness::Change Liveness::look_at_session() {
-  return see_session() && life_ == PeerLife::kAlive ? Change::kRestarted : Change::kNone;
 }
 
 Liveness::Change Liveness::look(Clock::time_point now) {
@@ -43,7 +42,7 @@ Liveness::Change Liveness::look(Clock::time_point now) {
   const bool new_session = see_session();
   const bool up = says_up();
   if (life_ != PeerLife::kAlive) {
-    broken_ = false;
+    broken_ = false;  // a fresh start, whatever it was
     if (!beat || !up || session_ == 0) return Change::kNone;
     life_ = PeerLife::kAlive;
     return Change::kCame;

@@ -12,6 +12,7 @@
 //
 //   kSilent, kDead -> kAlive   a beat, and state up                                      kCame
 //   kAlive -> kDead            reset links, free ranges, restart the own lane            kDied
+//                              (also for a session below the former one: they only grow, so somebody wrote over it)
 //   kAlive -> kAlive           the peer's session changed (it restarted, or it declared  kRestarted
 //                              *us* dead while we were away): reset links, free ranges;
 //                              no new session of ours
@@ -46,8 +47,6 @@ class Liveness {
   enum class Change { kNone, kCame, kRestarted, kDied };
   // At least at every tick, and before each look at the peer's lane.
   Change look(Clock::time_point now);
-  // Only whether it has another session: kNone or kRestarted.
-  Change look_at_session();
   // The next look() says kDied, whatever the heart does.
   void break_lane() { broken_ = true; }
 

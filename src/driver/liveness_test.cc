@@ -121,11 +121,11 @@ TEST_F(LivenessTest, SayingDownIsDeathAtOnce) {
 TEST_F(LivenessTest, ANewSessionIsToldOnceAndOnlyOfTheLiving) {
   come();
   session(0);  // the peer is at it
-  EXPECT_EQ(Change::kNone, liveness.look_at_session());
+  EXPECT_EQ(Change::kNone, after(0ms));
   EXPECT_EQ(1u << 16, liveness.session());
   session(2 << 16);
-  EXPECT_EQ(Change::kRestarted, liveness.look_at_session());
-  EXPECT_EQ(Change::kNone, liveness.look_at_session());
+  EXPECT_EQ(Change::kRestarted, after(0ms));
+  EXPECT_EQ(Change::kNone, after(0ms));
   EXPECT_EQ(PeerLife::kAlive, liveness.life());
   session((2 << 16) + 1);
   beat();
@@ -133,8 +133,19 @@ TEST_F(LivenessTest, ANewSessionIsToldOnceAndOnlyOfTheLiving) {
   state(layout::DriverState::kDown);
   EXPECT_EQ(Change::kDied, after(100ms));
   session(3 << 16);
-  EXPECT_EQ(Change::kNone, liveness.look_at_session());
+  EXPECT_EQ(Change::kNone, after(0ms));
   EXPECT_EQ(3u << 16, liveness.session()) << "noted all the same";
+}
+
+TEST_F(LivenessTest, ASessionThatGoesBackIsABrokenLane) {
+  come();
+  session(~std::uint64_t{0});
+  EXPECT_EQ(Change::kRestarted, after(0ms));
+  session(1 << 16);
+  beat();
+  EXPECT_EQ(Change::kDied, after(100ms)) << "what is in the lane was read before";
+  beat();
+  EXPECT_EQ(Change::kCame, after(100ms));
 }
 
 TEST_F(LivenessTest, ABrokenLaneIsDeathUntilTheNextBeat) {
@@ -190,17 +201,20 @@ class Side {
       : own_(own.get()),
         other_(other.get()),
         peer_(3 - number),
-        queue_(own_, kGeometry, 1 << 16),
+        queue_(own_, number, kGeometry, 1 << 16),
         liveness_(other_, number, 2500ms) {
     own_->header.life.state.store(1);
   }
-  void meet() { reader_.emplace(own_, other_, peer_, kGeometry, window::Sessions::kAsk); }
+  void meet() {
+    reader_.emplace(own_, 3 - peer_, other_, peer_, kGeometry, window::Sessions::kAsk);
+  }
   void tick(Liveness::Clock::time_point now) {
+    now_ = now;
     handle(liveness_.look(now));
     own_->header.life.heartbeat.fetch_add(1);
   }
   void read() {
-    handle(liveness_.look_at_session());
+    handle(liveness_.look(now_));
     wire::MessageBytes bytes;
     while (liveness_.life() == PeerLife::kAlive &&
            reader_->read(&bytes) == window::ReadResult::kMessage) {
@@ -231,7 +245,7 @@ class Side {
       queue_.restart_lane(peer_, queue_.session(peer_) + 1);
     }
     if (change == Change::kDied || change == Change::kRestarted) connected = false;
-    if (reader_->follow_session()) handle(liveness_.look_at_session());
+    reader_->follow_session(liveness_.session());
   }
   layout::Section* own_;
   layout::Section* other_;
@@ -239,6 +253,7 @@ class Side {
   window::OutputQueue queue_;
   Liveness liveness_;
   std::optional<window::QueueReader> reader_;
+  Liveness::Clock::time_point now_{};
 };
 
 class TwoSides : public ::testing::Test {

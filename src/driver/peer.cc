@@ -6,18 +6,23 @@ namespace shunt::driver {
 namespace {
 
 constexpr std::chrono::seconds kStalledAfter{2};
+constexpr int kLinesMax = 10;  // in kLinesTime
+constexpr std::chrono::seconds kLinesTime{10};
 
 }  // namespace
 
 Peer::Peer(const window::Backing& backing, const wire::Partition& partition, layout::Section* own,
-           std::chrono::milliseconds dead_after)
-    : partition_(partition), file_(backing, partition, window::Access::kReadOnly), own_(own) {
-  if (backing.device) liveness_.emplace(section(), own_->header.identity.partition, dead_after);
+           std::uint32_t own_number, std::chrono::milliseconds dead_after)
+    : partition_(partition),
+      file_(backing, partition, window::Access::kReadOnly),
+      own_(own),
+      own_number_(own_number) {
+  if (backing.device) liveness_.emplace(section(), own_number_, dead_after);
   read_anew();
 }
 
 void Peer::read_anew() {
-  reader_.emplace(own_, section(), number(), file_.geometry(),
+  reader_.emplace(own_, own_number_, section(), number(), file_.geometry(),
                   liveness_ ? window::Sessions::kAsk : window::Sessions::kFollow);
 }
 
@@ -46,6 +51,14 @@ bool Peer::up(Clock::time_point now) {
     heartbeat_seen_ = now;
   }
   return now - heartbeat_seen_ < kStalledAfter;
+}
+
+bool Peer::worth_a_line(Clock::time_point now) {
+  if (now - lines_since_ >= kLinesTime) {
+    lines_since_ = now;
+    lines_ = 0;
+  }
+  return ++lines_ <= kLinesMax;
 }
 
 std::uint32_t Peer::sleeping() const { return Untrusted(section()->header.sleep.sleeping).copy(); }

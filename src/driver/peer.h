@@ -29,9 +29,9 @@ using Clock = std::chrono::steady_clock;
 
 class Peer {
  public:
-  // `partition` is one of backing.table. `dead_after`: on a device.
+  // `partition` is one of backing.table. `own`: the section of partition `own_number`. `dead_after`: on a device.
   Peer(const window::Backing& backing, const wire::Partition& partition, layout::Section* own,
-       std::chrono::milliseconds dead_after);
+       std::uint32_t own_number, std::chrono::milliseconds dead_after);
 
   std::uint32_t number() const { return partition_.number; }
   std::string name() const { return std::string(partition_.name()); }
@@ -50,6 +50,9 @@ class Peer {
   Liveness* liveness() { return liveness_ ? &*liveness_ : nullptr; }
   const Liveness* liveness() const { return liveness_ ? &*liveness_ : nullptr; }
   std::uint32_t sleeping() const;  // epoch, odd: wants its doorbell
+  // Before a line about it in the log: one whose section is full of nonsense comes, goes and errs thousands of times
+  // a second.
+  bool worth_a_line(Clock::time_point now);
 
   std::unique_ptr<Doorbell> doorbell;  // nullptr: there is none
   // Messages that found the lane full, in order.
@@ -64,10 +67,13 @@ class Peer {
   const wire::Partition& partition_;
   window::SectionFile file_;
   layout::Section* own_;
+  std::uint32_t own_number_;
   std::optional<window::QueueReader> reader_;
   std::optional<Liveness> liveness_;
   std::uint64_t heartbeat_ = 0;
   Clock::time_point heartbeat_seen_{};
+  Clock::time_point lines_since_{};
+  int lines_ = 0;
 };
 
 }  // namespace shunt::driver

@@ -429,8 +429,10 @@ TEST_F(Relay, WhoseProgramsMayUseTheWindow) {
 TEST_F(Relay, AWindowThatIsUnmadeIsLeftByItsDrivers) {
   auto pair = connect();
   const window::UniqueFd file(::open(spec.c_str(), O_WRONLY | O_CLOEXEC));
-  const std::uint64_t no_window = 0;
-  ASSERT_EQ(8, ::pwrite(file.get(), &no_window, sizeof no_window, 0));
+  const std::vector<std::uint8_t> nothing(
+      layout::kDeviceHeadBytes);  // as `shunt window destroy` leaves it
+  ASSERT_EQ(static_cast<ssize_t>(nothing.size()),
+            ::pwrite(file.get(), nothing.data(), nothing.size(), 0));
   for (DriverProcess* driver : {a.get(), b.get()}) {
     const int status = driver->wait();
     EXPECT_TRUE(WIFEXITED(status));

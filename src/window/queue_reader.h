@@ -3,7 +3,7 @@
 // Everything in the producer's section is untrusted: counters, entries and bytes are copied once and
 // checked. A lane whose counter says more than the ring holds stays unusable until the producer's
 // driver starts again (a new generation). An entry that points outside the producer's buffers is
-// skipped. How far we have read is private and shown to the producer in our own section.
+// skipped; on a device the driver gives the lane up then, for with it a message is lost that somebody waits for. How far we have read is private and shown to the producer in our own section.
 //
 // A new session of the producer is followed by the next read(), and so acknowledged to it. Where that would say
 // too much (on a device an acknowledgement means that all that belonged to the earlier session is over here),
@@ -31,19 +31,26 @@ enum class Sessions { kFollow, kAsk };
 class QueueReader {
  public:
   // Reads the lane for partition `own` (our section, for acknowledgements) in the section of
-  // `producer` (its number). What the lane holds now was meant for an earlier life of this
-  // partition's driver and is skipped.
-  QueueReader(layout::Section* own, const layout::Section* producer, std::uint32_t producer_number,
-              const layout::SectionGeometry& geometry, Sessions sessions = Sessions::kFollow);
+  // `producer`. The numbers are the partition table's. What the lane holds now was meant for an earlier
+  // life of this partition's driver and is skipped.
+  QueueReader(layout::Section* own, std::uint32_t own_number, const layout::Section* producer,
+              std::uint32_t producer_number, const layout::SectionGeometry& geometry,
+              Sessions sessions = Sessions::kFollow);
 
   ReadResult read(wire::MessageBytes* out);
 
   // The session that is followed and acknowledged; 0: the producer was emptying its lane, or never ran.
   std::uint64_t producer_session() const { return session_; }
-  // Whether the producer's session differs from it. While it does, kAsk reads nothing.
+  // Whether the producer has another session. While it has, and while it is 0 and being changed, kAsk reads
+  // nothing.
   bool new_session() const;
-  // Follows what new_session() saw, from its first message on. False: nothing new.
-  bool follow_session();
+  // Follows and acknowledges `session`, from its first message on. False: nothing new, or 0. The caller names the
+  // one that it has acted upon: the lane may show yet another one by now.
+  bool follow_session(std::uint64_t session);
+
+  // Acknowledges once more what was read: others may have written over it, and a producer that finds another session
+  // there takes the whole lane for unread.
+  void mend();
 
   // Whether read() may find something; the check before going to sleep.
   bool has_news() const;
