@@ -90,12 +90,12 @@ Core::Core(const Options& o)
   }
   begin_life();
   // On a device the lanes' generations are sessions.
-  queue_.emplace(own_.writable(), own_.geometry(),
+  queue_.emplace(own_.writable(), self.number, own_.geometry(),
                  on_device() ? generation_ << kRestartBits : generation_);
   for (std::uint32_t i = 0; i < table.count; ++i) {
     const bool other = i + 1 != self.number;
-    peers_.push_back(other ? std::make_unique<Peer>(backing, table.partitions[i], own_.writable(),
-                                                    options.dead_after)
+    peers_.push_back(other ? std::make_unique<Peer>(backing, table.partitions[i], self,
+                                                    own_.writable(), options.dead_after)
                            : nullptr);
   }
   if (on_device()) settle();

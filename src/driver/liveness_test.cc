@@ -190,11 +190,13 @@ class Side {
       : own_(own.get()),
         other_(other.get()),
         peer_(3 - number),
-        queue_(own_, kGeometry, 1 << 16),
+        queue_(own_, number, kGeometry, 1 << 16),
         liveness_(other_, number, 2500ms) {
     own_->header.life.state.store(1);
   }
-  void meet() { reader_.emplace(own_, other_, peer_, kGeometry, window::Sessions::kAsk); }
+  void meet() {
+    reader_.emplace(own_, 3 - peer_, other_, peer_, kGeometry, window::Sessions::kAsk);
+  }
   void tick(Liveness::Clock::time_point now) {
     handle(liveness_.look(now));
     own_->header.life.heartbeat.fetch_add(1);

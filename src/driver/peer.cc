@@ -9,15 +9,18 @@ constexpr std::chrono::seconds kStalledAfter{2};
 
 }  // namespace
 
-Peer::Peer(const window::Backing& backing, const wire::Partition& partition, layout::Section* own,
-           std::chrono::milliseconds dead_after)
-    : partition_(partition), file_(backing, partition, window::Access::kReadOnly), own_(own) {
-  if (backing.device) liveness_.emplace(section(), own_->header.identity.partition, dead_after);
+Peer::Peer(const window::Backing& backing, const wire::Partition& partition,
+           const wire::Partition& self, layout::Section* own, std::chrono::milliseconds dead_after)
+    : partition_(partition),
+      own_number_(self.number),
+      file_(backing, partition, window::Access::kReadOnly),
+      own_(own) {
+  if (backing.device) liveness_.emplace(section(), own_number_, dead_after);
   read_anew();
 }
 
 void Peer::read_anew() {
-  reader_.emplace(own_, section(), number(), file_.geometry(),
+  reader_.emplace(own_, own_number_, section(), number(), file_.geometry(),
                   liveness_ ? window::Sessions::kAsk : window::Sessions::kFollow);
 }
 

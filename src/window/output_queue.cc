@@ -7,11 +7,11 @@
 
 namespace shunt::window {
 
-OutputQueue::OutputQueue(layout::Section* own, const layout::SectionGeometry& geometry,
-                         std::uint64_t session)
+OutputQueue::OutputQueue(layout::Section* own, std::uint32_t own_number,
+                         const layout::SectionGeometry& geometry, std::uint64_t session)
     : own_(own),
       geometry_(geometry),
-      own_number_(own->header.identity.partition),
+      own_number_(own_number),
       sessions_(geometry.partition_count, session),
       heads_(geometry.partition_count, 0) {
   for (std::uint32_t i = 0; i < geometry.partition_count; ++i) {

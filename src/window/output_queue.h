@@ -27,8 +27,10 @@ enum class PushResult {
 
 class OutputQueue {
  public:
-  // Empties every lane for the session `session` (not 0). `own` must outlive the queue.
-  OutputQueue(layout::Section* own, const layout::SectionGeometry& geometry, std::uint64_t session);
+  // Empties every lane for the session `session` (not 0). `own` must outlive the queue; `own_number` comes from
+  // the partition table.
+  OutputQueue(layout::Section* own, std::uint32_t own_number,
+              const layout::SectionGeometry& geometry, std::uint64_t session);
 
   // `reader`: the section of partition `destination`.
   PushResult push(std::uint32_t destination, const layout::Section* reader,

@@ -7,14 +7,14 @@
 
 namespace shunt::window {
 
-QueueReader::QueueReader(layout::Section* own, const layout::Section* producer,
-                         std::uint32_t producer_number, const layout::SectionGeometry& geometry,
-                         Sessions sessions)
+QueueReader::QueueReader(layout::Section* own, std::uint32_t own_number,
+                         const layout::Section* producer, std::uint32_t producer_number,
+                         const layout::SectionGeometry& geometry, Sessions sessions)
     : producer_(producer),
-      lane_(producer->lanes[own->header.identity.partition - 1]),
+      lane_(producer->lanes[own_number - 1]),
       ack_(own->acks[producer_number - 1]),
       geometry_(geometry),
-      lane_index_(own->header.identity.partition - 1),
+      lane_index_(own_number - 1),
       sessions_(sessions) {
   // Acquire, in this order: the head belongs to this session or a later one. A later one shows as a
   // changed session at the first read.

@@ -30,11 +30,12 @@ enum class Sessions { kFollow, kAsk };
 
 class QueueReader {
  public:
-  // Reads the lane for partition `own` (our section, for acknowledgements) in the section of
-  // `producer` (its number). What the lane holds now was meant for an earlier life of this
-  // partition's driver and is skipped.
-  QueueReader(layout::Section* own, const layout::Section* producer, std::uint32_t producer_number,
-              const layout::SectionGeometry& geometry, Sessions sessions = Sessions::kFollow);
+  // Reads the lane for partition `own_number` in the section of `producer`, and acknowledges in `own`. Both
+  // numbers come from the partition table: what a section says of itself, others may have written. What the
+  // lane holds now was meant for an earlier life of this partition's driver and is skipped.
+  QueueReader(layout::Section* own, std::uint32_t own_number, const layout::Section* producer,
+              std::uint32_t producer_number, const layout::SectionGeometry& geometry,
+              Sessions sessions = Sessions::kFollow);
 
   ReadResult read(wire::MessageBytes* out);
 

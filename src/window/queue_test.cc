@@ -56,8 +56,8 @@ class QueueTest : public ::testing::Test {
 };
 
 TEST_F(QueueTest, MessagesArriveInOrderAroundTheRing) {
-  OutputQueue queue(a.get(), g, 1);
-  QueueReader reader(b.get(), a.get(), kA, g);
+  OutputQueue queue(a.get(), kA, g, 1);
+  QueueReader reader(b.get(), kB, a.get(), kA, g);
   EXPECT_FALSE(reader.has_news());
   for (std::uint64_t i = 0; i < 10 * g.lane_entries; ++i) {
     ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(i)));
@@ -69,7 +69,7 @@ TEST_F(QueueTest, MessagesArriveInOrderAroundTheRing) {
 }
 
 TEST_F(QueueTest, EntriesIdentifyBuffersInTheProducersSection) {
-  OutputQueue queue(a.get(), g, 1);
+  OutputQueue queue(a.get(), kA, g, 1);
   ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(5)));
   const std::uint64_t offset = entry(0)->offset.load();
   EXPECT_GE(offset, g.buffers_offset(kB - 1));
@@ -79,8 +79,8 @@ TEST_F(QueueTest, EntriesIdentifyBuffersInTheProducersSection) {
 }
 
 TEST_F(QueueTest, FullLaneHoldsBackUntilTheReaderReads) {
-  OutputQueue queue(a.get(), g, 1);
-  QueueReader reader(b.get(), a.get(), kA, g);
+  OutputQueue queue(a.get(), kA, g, 1);
+  QueueReader reader(b.get(), kB, a.get(), kA, g);
   for (std::uint64_t i = 0; i < g.lane_entries; ++i) {
     ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(i)));
   }
@@ -93,13 +93,13 @@ TEST_F(QueueTest, FullLaneHoldsBackUntilTheReaderReads) {
 }
 
 TEST_F(QueueTest, RestartedProducerBeginsAnEmptyLane) {
-  QueueReader reader(b.get(), a.get(), kA, g);
+  QueueReader reader(b.get(), kB, a.get(), kA, g);
   {
-    OutputQueue queue(a.get(), g, 1);
+    OutputQueue queue(a.get(), kA, g, 1);
     for (int i = 0; i < 3; ++i) ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(7)));
     ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
   }
-  OutputQueue queue(a.get(), g, 2);
+  OutputQueue queue(a.get(), kA, g, 2);
   EXPECT_TRUE(reader.has_news());  // the generation
   EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
   EXPECT_FALSE(reader.has_news());
@@ -114,10 +114,10 @@ TEST_F(QueueTest, RestartedProducerBeginsAnEmptyLane) {
 }
 
 TEST_F(QueueTest, RestartedReaderSkipsWhatWasMeantForItsEarlierLife) {
-  OutputQueue queue(a.get(), g, 1);
-  { QueueReader reader(b.get(), a.get(), kA, g); }
+  OutputQueue queue(a.get(), kA, g, 1);
+  { QueueReader reader(b.get(), kB, a.get(), kA, g); }
   for (int i = 0; i < 5; ++i) ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
-  QueueReader reader(b.get(), a.get(), kA, g);
+  QueueReader reader(b.get(), kB, a.get(), kA, g);
   EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
   ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(2)));
   ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
@@ -125,20 +125,20 @@ TEST_F(QueueTest, RestartedReaderSkipsWhatWasMeantForItsEarlierLife) {
 }
 
 TEST_F(QueueTest, LaneOfADriverThatNeverRanIsEmpty) {
-  QueueReader reader(b.get(), a.get(), kA, g);
+  QueueReader reader(b.get(), kB, a.get(), kA, g);
   a->lanes[kB - 1].head.store(3);
   EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
 }
 
 TEST_F(QueueTest, HeadBeyondTheRingBreaksTheLaneUntilTheNextGeneration) {
   for (const std::uint64_t lie : {std::uint64_t{9}, ~std::uint64_t{0}, std::uint64_t{1} << 63}) {
-    auto queue = std::make_unique<OutputQueue>(a.get(), g, lie);
-    QueueReader reader(b.get(), a.get(), kA, g);
+    auto queue = std::make_unique<OutputQueue>(a.get(), kA, g, lie);
+    QueueReader reader(b.get(), kB, a.get(), kA, g);
     a->lanes[kB - 1].head.store(lie);
     EXPECT_EQ(ReadResult::kBadLane, reader.read(&bytes));
     EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
     EXPECT_FALSE(reader.has_news());  // no reason to stay awake
-    queue = std::make_unique<OutputQueue>(a.get(), g, lie - 1);
+    queue = std::make_unique<OutputQueue>(a.get(), kA, g, lie - 1);
     ASSERT_EQ(PushResult::kPushed, queue->push(kB, b.get(), message(3)));
     ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
     EXPECT_EQ(3u, id_of(bytes));
@@ -146,8 +146,8 @@ TEST_F(QueueTest, HeadBeyondTheRingBreaksTheLaneUntilTheNextGeneration) {
 }
 
 TEST_F(QueueTest, HeadThatGoesBackBreaksTheLane) {
-  OutputQueue queue(a.get(), g, 1);
-  QueueReader reader(b.get(), a.get(), kA, g);
+  OutputQueue queue(a.get(), kA, g, 1);
+  QueueReader reader(b.get(), kB, a.get(), kA, g);
   ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
   ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
   a->lanes[kB - 1].head.store(0);
@@ -155,8 +155,8 @@ TEST_F(QueueTest, HeadThatGoesBackBreaksTheLane) {
 }
 
 TEST_F(QueueTest, OffsetsOutsideTheBuffersAreSkipped) {
-  OutputQueue queue(a.get(), g, 1);
-  QueueReader reader(b.get(), a.get(), kA, g);
+  OutputQueue queue(a.get(), kA, g, 1);
+  QueueReader reader(b.get(), kB, a.get(), kA, g);
   const std::uint64_t lies[] = {0,
                                 g.buffers_offset(0) - 1,
                                 g.buffers_end() - 255,
@@ -177,8 +177,8 @@ TEST_F(QueueTest, OffsetsOutsideTheBuffersAreSkipped) {
 }
 
 TEST_F(QueueTest, WrongLengthsAreSkipped) {
-  OutputQueue queue(a.get(), g, 1);
-  QueueReader reader(b.get(), a.get(), kA, g);
+  OutputQueue queue(a.get(), kA, g, 1);
+  QueueReader reader(b.get(), kB, a.get(), kA, g);
   std::uint64_t position = 0;
   for (const std::uint32_t lie : {0u, 1u, 255u, 257u, 0x80000000u, 0xffffffffu}) {
     ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
@@ -188,7 +188,7 @@ TEST_F(QueueTest, WrongLengthsAreSkipped) {
 }
 
 TEST_F(QueueTest, ReaderThatAcknowledgesTheFutureIsNotBelieved) {
-  OutputQueue queue(a.get(), g, 1);
+  OutputQueue queue(a.get(), kA, g, 1);
   layout::LaneAck& ack = b->acks[kA - 1];
   ack.generation.store(1);
   for (const std::uint64_t lie : {std::uint64_t{1}, ~std::uint64_t{0} >> 1}) {
@@ -203,8 +203,8 @@ TEST_F(QueueTest, ReaderThatAcknowledgesTheFutureIsNotBelieved) {
 }
 
 TEST_F(QueueTest, OneLaneStartsAgain) {
-  OutputQueue queue(a.get(), g, 1 << 16);
-  QueueReader reader(b.get(), a.get(), kA, g);
+  OutputQueue queue(a.get(), kA, g, 1 << 16);
+  QueueReader reader(b.get(), kB, a.get(), kA, g);
   EXPECT_EQ(1u << 16, reader.producer_session());
   for (std::uint64_t i = 0; i < g.lane_entries; ++i) {
     ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
@@ -225,8 +225,8 @@ TEST_F(QueueTest, OneLaneStartsAgain) {
 }
 
 TEST_F(QueueTest, ReaderThatAsksAcknowledgesASessionOnlyWhenTold) {
-  OutputQueue queue(a.get(), g, 7);
-  QueueReader reader(b.get(), a.get(), kA, g, Sessions::kAsk);
+  OutputQueue queue(a.get(), kA, g, 7);
+  QueueReader reader(b.get(), kB, a.get(), kA, g, Sessions::kAsk);
   const layout::LaneAck& ack = b->acks[kA - 1];
   ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
   ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
@@ -245,8 +245,8 @@ TEST_F(QueueTest, ReaderThatAsksAcknowledgesASessionOnlyWhenTold) {
 }
 
 TEST_F(QueueTest, AcknowledgementsOfTheFormerSessionDoNotCount) {
-  OutputQueue queue(a.get(), g, 7);
-  QueueReader reader(b.get(), a.get(), kA, g, Sessions::kAsk);
+  OutputQueue queue(a.get(), kA, g, 7);
+  QueueReader reader(b.get(), kB, a.get(), kA, g, Sessions::kAsk);
   for (int i = 0; i < 3; ++i) ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
   for (int i = 0; i < 3; ++i) ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
   queue.restart_lane(kB, 8);
@@ -262,8 +262,8 @@ TEST_F(QueueTest, AcknowledgementsOfTheFormerSessionDoNotCount) {
 }
 
 TEST_F(QueueTest, BrokenLaneIsSoundAgainInTheNextSession) {
-  OutputQueue queue(a.get(), g, 7);
-  QueueReader reader(b.get(), a.get(), kA, g, Sessions::kAsk);
+  OutputQueue queue(a.get(), kA, g, 7);
+  QueueReader reader(b.get(), kB, a.get(), kA, g, Sessions::kAsk);
   a->lanes[kB - 1].head.store(~std::uint64_t{0});
   EXPECT_EQ(ReadResult::kBadLane, reader.read(&bytes));
   EXPECT_FALSE(reader.new_session());
@@ -273,11 +273,21 @@ TEST_F(QueueTest, BrokenLaneIsSoundAgainInTheNextSession) {
   ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
 }
 
+// On a device others can write it.
+TEST_F(QueueTest, WhatASectionSaysOfItselfIsNotBelieved) {
+  for (const auto& section : {a.get(), b.get()}) section->header.identity.partition = 0xffffffff;
+  OutputQueue queue(a.get(), kA, g, 7);
+  QueueReader reader(b.get(), kB, a.get(), kA, g, Sessions::kAsk);
+  ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(3)));
+  ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+  EXPECT_EQ(7u, b->acks[kA - 1].generation.load());
+}
+
 // A producer that starts its lane again and again while it is read: no message of one session is ever taken for
 // one of another.
 TEST_F(QueueTest, RestartsWhileBeingRead) {
-  OutputQueue queue(a.get(), g, 1);
-  QueueReader reader(b.get(), a.get(), kA, g, Sessions::kAsk);
+  OutputQueue queue(a.get(), kA, g, 1);
+  QueueReader reader(b.get(), kB, a.get(), kA, g, Sessions::kAsk);
   std::atomic<bool> over{false};
   std::thread producer([&] {
     for (std::uint64_t session = 2; !over.load(); ++session) {
@@ -303,8 +313,8 @@ TEST_F(QueueTest, RestartsWhileBeingRead) {
 
 TEST_F(QueueTest, TwoThreadsPassEveryMessageOnce) {
   constexpr std::uint64_t kMessages = 20000;
-  OutputQueue queue(a.get(), g, 1);
-  QueueReader reader(b.get(), a.get(), kA, g);
+  OutputQueue queue(a.get(), kA, g, 1);
+  QueueReader reader(b.get(), kB, a.get(), kA, g);
   std::thread producer([&] {
     for (std::uint64_t i = 0; i < kMessages;) {
       if (queue.push(kB, b.get(), message(i)) == PushResult::kPushed) {
