@@ -111,8 +111,8 @@ void Core::settle() {
     bool all = now - begin >= 2 * options.tick;
     for (const auto& peer : peers_) {
       if (!peer) continue;
-      peer->liveness()->look(now);
-      if (peer->reader().follow_session()) peer->liveness()->look_at_session();
+      if (peer->liveness()->look(now) == Liveness::Change::kDied) new_session(*peer);
+      peer->reader().follow(peer->liveness()->session());
       if (!peer->liveness()->acknowledged(session(*peer), now, kWatchBriefly)) all = false;
     }
     beat();
@@ -144,6 +144,7 @@ Peer* Core::peer(std::uint32_t number) {
 }
 
 void Core::beat() {
+  if (disputed()) return;
   layout::SectionLife& life = section().header.life;
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
@@ -155,14 +156,22 @@ void Core::beat() {
   life.heartbeat.store(++beats_, std::memory_order_release);
 }
 
-// What others need to find us alive, if somebody wrote over it.
+// What others need to find us alive, if somebody wrote over it. A session is not put back: who saw the wrong one
+// has forgotten the connections, and would read the lane again from its beginning. It is over, like a lane that
+// broke.
 void Core::repair() {
   layout::SectionLife& life = section().header.life;
   life.generation.store(generation_, std::memory_order_relaxed);
   life.state.store(static_cast<std::uint32_t>(state_), std::memory_order_release);
   for (const auto& peer : peers_) {
     if (!peer) continue;
-    section().lanes[peer->number() - 1].generation.store(session(*peer), std::memory_order_release);
+    const auto& shown = section().lanes[peer->number() - 1].generation;
+    if (shown.load(std::memory_order_relaxed) == session(*peer)) continue;
+    if (peer->speaks()) {
+      peer->liveness()->break_lane();
+    } else {
+      new_session(*peer);
+    }
   }
 }
 
@@ -209,7 +218,10 @@ bool Core::lane_has_room(const Peer& peer) const {
 bool Core::post(Peer& peer, const wire::Message& message) {
   if (!peer.speaks()) return false;
   wire::Message stamped = message;
-  if (on_device()) stamped.session = peer.generation();
+  if (on_device()) {
+    stamped.session = peer.generation();
+    stamped.from_session = session(peer);
+  }
   const wire::MessageBytes bytes = wire::encode(stamped);
   if (peer.backlog.empty() && push(peer, bytes)) return true;
   count(counters().lane_full);

@@ -63,9 +63,10 @@ void Tenancy::confirm(const std::string& partition, const std::string& window) c
 bool Tenancy::still_ours(bool foreign_beat) {
   const std::uint64_t token = life_->token.load(std::memory_order_acquire);
   if (token == token_) {
-    foreign_ticks_ = 0;
+    if (disputed() && ++own_ticks_ >= kOwnTicks) foreign_ticks_ = 0;
     return true;
   }
+  own_ticks_ = 0;
   if (token != foreign_token_ || !foreign_beat) foreign_ticks_ = 0;
   foreign_token_ = token;
   if (++foreign_ticks_ >= kForeignTicks && foreign_beat) return false;

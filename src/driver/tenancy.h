@@ -9,8 +9,9 @@
 //   still_ours()  at every tick. A driver that was paused and replaced meanwhile finds the other's token.
 //
 // A damaged token alone ends nobody: it is written again, and only if the same foreign token comes back while a
-// foreign heart beats, kForeignTicks times in a row, the section is somebody else's. Until that is clear
-// disputed() says so, and the driver keeps still.
+// foreign heart beats, kForeignTicks times, the section is somebody else's. Until that is clear, one way or, after
+// kOwnTicks with the own token, the other, disputed() says so, and the driver keeps still. Of two drivers that
+// both find the other's token both do; the one that found it first, who has been replaced, leaves first.
 //
 // Thread safety: one thread. Errors: WindowError for a person.
 #pragma once
@@ -25,6 +26,8 @@
 namespace shunt::driver {
 
 inline constexpr int kForeignTicks = 3;
+inline constexpr int kOwnTicks =
+    2;  // in a row: between two ticks of one driver the other's may not fall
 
 class Tenancy {
  public:
@@ -45,6 +48,7 @@ class Tenancy {
   std::uint64_t token_ = 0;
   std::uint64_t foreign_token_ = 0;
   int foreign_ticks_ = 0;
+  int own_ticks_ = 0;
 };
 
 }  // namespace shunt::driver

@@ -106,7 +106,23 @@ TEST_F(TenancyTest, ADamagedTokenEndsNobody) {
     EXPECT_TRUE(tenancy.still_ours(true));
   }
   EXPECT_TRUE(tenancy.still_ours(false));
+  EXPECT_TRUE(tenancy.disputed());
+  EXPECT_TRUE(tenancy.still_ours(false));
   EXPECT_FALSE(tenancy.disputed());
+}
+
+// Ticks of two kernels come as they like.
+TEST_F(TenancyTest, ADisputeIsNotOverBecauseTheOtherOneWasSlow) {
+  Tenancy tenancy(&life, 20ms);
+  tenancy.take("a", "w");
+  life.token.store(99);
+  EXPECT_TRUE(tenancy.still_ours(true));
+  EXPECT_TRUE(tenancy.still_ours(true));
+  EXPECT_TRUE(tenancy.disputed()) << "the other one has not looked yet";
+  life.token.store(99);
+  EXPECT_TRUE(tenancy.still_ours(true));
+  life.token.store(99);
+  EXPECT_FALSE(tenancy.still_ours(true));
 }
 
 // The first was paused, the second took its place; the first comes back and must be the one that goes.
@@ -126,6 +142,7 @@ TEST_F(TenancyTest, WhoWasReplacedWhileItWasPausedLeaves) {
     EXPECT_TRUE(second.still_ours(true));
   }
   EXPECT_FALSE(first_stays);
+  EXPECT_TRUE(second.still_ours(false));
   EXPECT_TRUE(second.still_ours(false));
   EXPECT_FALSE(second.disputed());
 }

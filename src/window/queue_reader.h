@@ -7,7 +7,8 @@
 //
 // A new session of the producer is followed by the next read(), and so acknowledged to it. Where that would say
 // too much (on a device an acknowledgement means that all that belonged to the earlier session is over here),
-// Sessions::kAsk has read() wait for follow_session().
+// Sessions::kAsk has read() wait for follow(). A lane that shows 0 is being emptied, or somebody wrote over it:
+// nothing is read, and nothing that was followed before is forgotten.
 //
 // Thread safety: one thread. Errors: results, nothing throws.
 #pragma once
@@ -39,18 +40,19 @@ class QueueReader {
 
   ReadResult read(wire::MessageBytes* out);
 
-  // The session that is followed and acknowledged; 0: the producer was emptying its lane, or never ran.
+  // The session that is followed and acknowledged; 0: the producer never ran.
   std::uint64_t producer_session() const { return session_; }
-  // Whether the producer's session differs from it. While it does, kAsk reads nothing.
+  // Whether the producer has begun another one. Until that is followed, kAsk reads nothing.
   bool new_session() const;
-  // Follows what new_session() saw, from its first message on. False: nothing new.
-  bool follow_session();
+  // `session`: of the producer, as the caller has looked at it. From its first message on; nothing if it is
+  // followed already, or 0. Should the lane show yet another one by now, nothing of it is read.
+  void follow(std::uint64_t session);
 
   // Whether read() may find something; the check before going to sleep.
   bool has_news() const;
 
  private:
-  void follow(std::uint64_t session, std::uint64_t tail);
+  void begin(std::uint64_t session, std::uint64_t tail);
   bool copy_message(std::uint64_t position, wire::MessageBytes* out) const;
 
   const layout::Section* producer_;

@@ -230,7 +230,8 @@ TEST_F(QueueTest, ReaderThatAsksAcknowledgesASessionOnlyWhenTold) {
   const layout::LaneAck& ack = b->acks[kA - 1];
   ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
   ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
-  EXPECT_FALSE(reader.follow_session()) << "nothing new";
+  reader.follow(7);
+  EXPECT_EQ(1u, ack.tail.load()) << "it is followed already";
   queue.restart_lane(kB, 8);
   ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(2)));
   EXPECT_TRUE(reader.new_session());
@@ -238,7 +239,7 @@ TEST_F(QueueTest, ReaderThatAsksAcknowledgesASessionOnlyWhenTold) {
   EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
   EXPECT_EQ(7u, ack.generation.load());
   EXPECT_EQ(7u, reader.producer_session());
-  EXPECT_TRUE(reader.follow_session());
+  reader.follow(8);
   EXPECT_EQ(8u, ack.generation.load());
   ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes)) << "from the first message on";
   EXPECT_EQ(2u, id_of(bytes));
@@ -254,7 +255,7 @@ TEST_F(QueueTest, AcknowledgementsOfTheFormerSessionDoNotCount) {
     ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(i)));
   }
   EXPECT_EQ(PushResult::kFull, queue.room(kB, b.get()));
-  ASSERT_TRUE(reader.follow_session());
+  reader.follow(8);
   for (std::uint64_t i = 0; i < g.lane_entries; ++i) {
     ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
     ASSERT_EQ(i, id_of(bytes));
@@ -268,9 +269,40 @@ TEST_F(QueueTest, BrokenLaneIsSoundAgainInTheNextSession) {
   EXPECT_EQ(ReadResult::kBadLane, reader.read(&bytes));
   EXPECT_FALSE(reader.new_session());
   queue.restart_lane(kB, 8);
-  ASSERT_TRUE(reader.follow_session());
+  reader.follow(8);
   ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(3)));
   ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+}
+
+// A lane whose session vanishes and comes back is read on, not again.
+TEST_F(QueueTest, NothingIsReadTwiceBehindASessionThatShowedZero) {
+  OutputQueue queue(a.get(), kA, g, 7);
+  QueueReader reader(b.get(), kB, a.get(), kA, g, Sessions::kAsk);
+  ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
+  ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+  a->lanes[kB - 1].generation.store(0);
+  EXPECT_FALSE(reader.new_session());
+  EXPECT_FALSE(reader.has_news());
+  reader.follow(0);
+  EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
+  a->lanes[kB - 1].generation.store(7);
+  EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
+  ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(2)));
+  ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+  EXPECT_EQ(2u, id_of(bytes));
+}
+
+TEST_F(QueueTest, ALaneThatIsNotReadHasNoNews) {
+  a->lanes[kB - 1].head.store(5);  // of a producer that never began
+  QueueReader reader(b.get(), kB, a.get(), kA, g, Sessions::kAsk);
+  a->lanes[kB - 1].head.store(6);
+  EXPECT_FALSE(reader.has_news());
+  a->lanes[kB - 1].generation.store(7);
+  EXPECT_TRUE(reader.has_news());
+  reader.follow(7);
+  a->lanes[kB - 1].generation.store(8);  // while the caller looked
+  EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
+  EXPECT_EQ(7u, reader.producer_session());
 }
 
 // On a device others can write it.
@@ -300,7 +332,7 @@ TEST_F(QueueTest, RestartsWhileBeingRead) {
   std::uint64_t wrong = 0;
   const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
   while (std::chrono::steady_clock::now() < end) {
-    if (reader.new_session()) reader.follow_session();
+    reader.follow(a->lanes[kB - 1].generation.load());
     if (reader.read(&bytes) != ReadResult::kMessage) continue;
     ++messages;
     if (id_of(bytes) != reader.producer_session()) ++wrong;
