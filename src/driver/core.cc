@@ -94,8 +94,8 @@ Core::Core(const Options& o)
                  on_device() ? generation_ << kRestartBits : generation_);
   for (std::uint32_t i = 0; i < table.count; ++i) {
     const bool other = i + 1 != self.number;
-    peers_.push_back(other ? std::make_unique<Peer>(backing, table.partitions[i], own_.writable(),
-                                                    self.number, options.dead_after)
+    peers_.push_back(other ? std::make_unique<Peer>(backing, table.partitions[i], self,
+                                                    own_.writable(), options.dead_after)
                            : nullptr);
   }
   if (on_device()) settle();
@@ -111,8 +111,8 @@ void Core::settle() {
     bool all = now - begin >= 2 * options.tick;
     for (const auto& peer : peers_) {
       if (!peer) continue;
-      peer->liveness()->look(now);
-      peer->reader().follow_session(peer->liveness()->session());
+      if (peer->liveness()->look(now) == Liveness::Change::kDied) new_session(*peer);
+      peer->reader().follow(peer->liveness()->session());
       if (!peer->liveness()->acknowledged(session(*peer), now, kWatchBriefly)) all = false;
     }
     beat();
@@ -144,6 +144,7 @@ Peer* Core::peer(std::uint32_t number) {
 }
 
 void Core::beat() {
+  if (disputed()) return;
   layout::SectionLife& life = section().header.life;
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
@@ -155,15 +156,25 @@ void Core::beat() {
   life.heartbeat.store(++beats_, std::memory_order_release);
 }
 
-// What others need to find us alive and to be heard, if somebody wrote over it.
+// What others need to find us alive and to be heard, if somebody wrote over it. A session is not put back: who saw the
+// wrong one
+// has forgotten the connections, and would read the lane again from its beginning. It is over, like a lane that
+// broke.
 void Core::repair() {
   layout::SectionLife& life = section().header.life;
   life.generation.store(generation_, std::memory_order_relaxed);
   life.state.store(static_cast<std::uint32_t>(state_), std::memory_order_release);
-  if (disputed()) return;  // the lanes may be another driver's
   queue_->mend();
   for (const auto& peer : peers_) {
-    if (peer) peer->reader().mend();
+    if (!peer) continue;
+    peer->reader().mend();
+    const auto& shown = section().lanes[peer->number() - 1].generation;
+    if (shown.load(std::memory_order_relaxed) == session(*peer)) continue;
+    if (peer->speaks()) {
+      peer->liveness()->break_lane();
+    } else {
+      new_session(*peer);
+    }
   }
 }
 
@@ -208,7 +219,10 @@ bool Core::lane_has_room(const Peer& peer) const {
 bool Core::post(Peer& peer, const wire::Message& message) {
   if (!peer.speaks()) return false;
   wire::Message stamped = message;
-  if (on_device()) stamped.session = peer.generation();
+  if (on_device()) {
+    stamped.session = peer.generation();
+    stamped.from_session = session(peer);
+  }
   const wire::MessageBytes bytes = wire::encode(stamped);
   if (peer.backlog.empty() && push(peer, bytes)) return true;
   count(counters().lane_full);

@@ -76,8 +76,9 @@ class Core {
   // Before beat(). False: another driver has this partition now, and this one is to leave without
   // touching the section again.
   bool still_ours();
-  // Another driver may have it: nothing is to be read or posted until still_ours() knows.
+  // Another driver may have it: nothing is to be read, acknowledged or posted until still_ours() knows.
   bool disputed() const { return tenancy_ && tenancy_->disputed(); }
+  // Not while disputed: the section may be another driver's, and its words the truth.
   void beat();
   void open();  // lanes are empty, sockets listen: the others may send
   void close();

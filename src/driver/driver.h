@@ -46,7 +46,7 @@ class Driver {
   bool read_lane(Peer& peer);
   // On a device: what has become of the peer, and all that follows from it.
   void look_at(Peer& peer, Liveness::Change change);
-  bool is_for_us(const Peer& from, const wire::Message& message) const;
+  bool is_for_us(Peer& from, const wire::Message& message);
   bool everybody_can_ring() const;
   void dispatch(Peer& from, const wire::MessageBytes& bytes);
   void report(Peer& from, const char* what);

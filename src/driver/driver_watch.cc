@@ -41,6 +41,8 @@ void Driver::watch_window(Clock::time_point now) {
         "again (stop them, then `shunt window create --force`)",
         core_.options.window);
   }
+  if (core_.disputed())
+    return;  // who follows a session acknowledges it, in what may be another's section
   for (const auto& peer : core_.peers()) {
     if (peer) look_at(*peer, peer->liveness()->look(now));  // before our beat: Liveness
   }
@@ -69,7 +71,8 @@ void Driver::look_at_doorbells() {
 }
 
 // A new session is acknowledged after everything of the former one is over here, and nothing of it is read
-// before.
+// before. Should there be another one by now, the next look acts on that: a peer that changes it again and
+// again keeps nobody here.
 void Driver::look_at(Peer& peer, Liveness::Change change) {
   switch (change) {
     case Liveness::Change::kNone:
@@ -95,9 +98,7 @@ void Driver::look_at(Peer& peer, Liveness::Change change) {
       peer.doorbell->ring();
       break;
   }
-  // If there is another one by now, the next round looks at it: a peer that changes it again and again must not
-  // keep us from everything else.
-  peer.reader().follow_session(peer.liveness()->session());
+  peer.reader().follow(peer.liveness()->session());
 }
 
 bool Driver::everybody_can_ring() const {
@@ -107,8 +108,11 @@ bool Driver::everybody_can_ring() const {
   return true;
 }
 
-bool Driver::is_for_us(const Peer& from, const wire::Message& message) const {
-  return !core_.on_device() || message.session == core_.session(from);
+// Of this life of both drivers: a lane that shows another session, because somebody wrote over it, still holds
+// what was posted, and perhaps read, under the true one.
+bool Driver::is_for_us(Peer& from, const wire::Message& message) {
+  return !core_.on_device() || (message.session == core_.session(from) &&
+                                message.from_session == from.reader().producer_session());
 }
 
 }  // namespace shunt::driver

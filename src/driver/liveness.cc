@@ -1,5 +1,7 @@
 #include "driver/liveness.h"
 
+#include <utility>
+
 #include "base/untrusted.h"
 
 namespace shunt::driver {
@@ -14,15 +16,11 @@ bool Liveness::says_up() const {
 }
 
 // 0 means that the peer empties its lane right now: what comes next is looked at when it is there.
-bool Liveness::see_session() {
+Liveness::Session Liveness::see_session() {
   const std::uint64_t session =
       Untrusted(section_->lanes[own_number_ - 1].generation).copy_acquire();
-  if (session == 0 || session == session_) return false;
-  // What the lane holds may have been read before, in its true session: none of it must be acted on again, and only a
-  // new session of ours makes sure of that.
-  if (session < session_) broken_ = true;
-  session_ = session;
-  return true;
+  if (session == 0 || session == session_) return Session::kSame;
+  return std::exchange(session_, session) < session ? Session::kLater : Session::kEarlier;
 }
 
 Liveness::Change Liveness::look(Clock::time_point now) {
@@ -39,7 +37,7 @@ Liveness::Change Liveness::look(Clock::time_point now) {
   if (first || beat || away) beat_seen_ = now;
   heartbeat_ = heartbeat;
   beaten_ = beaten_ || beat;
-  const bool new_session = see_session();
+  const Session session = see_session();
   const bool up = says_up();
   if (life_ != PeerLife::kAlive) {
     broken_ = false;  // a fresh start, whatever it was
@@ -47,12 +45,12 @@ Liveness::Change Liveness::look(Clock::time_point now) {
     life_ = PeerLife::kAlive;
     return Change::kCame;
   }
-  if (broken_ || !up || now - beat_seen_ > dead_after_) {
+  if (broken_ || session == Session::kEarlier || !up || now - beat_seen_ > dead_after_) {
     broken_ = false;
     life_ = PeerLife::kDead;
     return Change::kDied;
   }
-  return new_session ? Change::kRestarted : Change::kNone;
+  return session == Session::kLater ? Change::kRestarted : Change::kNone;
 }
 
 bool Liveness::acknowledged(std::uint64_t own_session, Clock::time_point now,

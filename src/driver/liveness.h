@@ -3,8 +3,9 @@
 //
 // A *session* is one side's numbering of a pair: the generation of its lane to the other (life << 16 |
 // restarts). It changes when that driver starts, and when it declares the other dead. Each message names
-// the receiver's session as its sender knows it; one with another session is dropped and counted. So
-// whatever was posted before a death is never acted on after it, by neither side.
+// the receiver's session as its sender knows it, and the sender's own; one whose sessions are not both those
+// of now is dropped and counted. So whatever was posted before a death is never acted on after it, by neither
+// side, and nothing twice.
 //
 //   kSilent   no beat seen yet                                             connects fail at once
 //   kAlive    the heart beat within dead_after
@@ -17,8 +18,11 @@
 //                              *us* dead while we were away): reset links, free ranges;
 //                              no new session of ours
 //
-// The driver looks for a new session before it reads the lane, and acknowledges it after it has acted on the
-// change. So an acknowledgement of my session says "all my programs' connections to your earlier sessions
+// No driver goes back to an earlier session. A lane that seems to was written over, and its messages of the
+// session that shows now may have been read before: that is a death, and our new session makes them stale.
+//
+// The driver looks for a new session before it reads the lane, and acknowledges the one that it has acted on,
+// whatever the lane shows by then. So an acknowledgement of my session says "all my programs' connections to your earlier sessions
 // are reset". A starting driver gives out no area before every beating peer has said so.
 //
 // A driver that was away itself (paused, starved) learns nothing from a heart that did not beat for it: the
@@ -59,7 +63,8 @@ class Liveness {
                     std::chrono::milliseconds long_enough) const;
 
  private:
-  bool see_session();
+  enum class Session { kSame, kLater, kEarlier };
+  Session see_session();
   bool says_up() const;
 
   const layout::Section* section_;

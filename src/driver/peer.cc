@@ -11,12 +11,12 @@ constexpr std::chrono::seconds kLinesTime{10};
 
 }  // namespace
 
-Peer::Peer(const window::Backing& backing, const wire::Partition& partition, layout::Section* own,
-           std::uint32_t own_number, std::chrono::milliseconds dead_after)
+Peer::Peer(const window::Backing& backing, const wire::Partition& partition,
+           const wire::Partition& self, layout::Section* own, std::chrono::milliseconds dead_after)
     : partition_(partition),
+      own_number_(self.number),
       file_(backing, partition, window::Access::kReadOnly),
-      own_(own),
-      own_number_(own_number) {
+      own_(own) {
   if (backing.device) liveness_.emplace(section(), own_number_, dead_after);
   read_anew();
 }

@@ -29,9 +29,9 @@ using Clock = std::chrono::steady_clock;
 
 class Peer {
  public:
-  // `partition` is one of backing.table. `own`: the section of partition `own_number`. `dead_after`: on a device.
-  Peer(const window::Backing& backing, const wire::Partition& partition, layout::Section* own,
-       std::uint32_t own_number, std::chrono::milliseconds dead_after);
+  // `partition` and `self` are two of backing.table. `dead_after`: on a device.
+  Peer(const window::Backing& backing, const wire::Partition& partition,
+       const wire::Partition& self, layout::Section* own, std::chrono::milliseconds dead_after);
 
   std::uint32_t number() const { return partition_.number; }
   std::string name() const { return std::string(partition_.name()); }
@@ -65,9 +65,9 @@ class Peer {
 
  private:
   const wire::Partition& partition_;
+  const std::uint32_t own_number_;
   window::SectionFile file_;
   layout::Section* own_;
-  std::uint32_t own_number_;
   std::optional<window::QueueReader> reader_;
   std::optional<Liveness> liveness_;
   std::uint64_t heartbeat_ = 0;

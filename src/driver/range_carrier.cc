@@ -133,6 +133,7 @@ wire::Reason RangeCarrier::arrive(Peer& from, const wire::Message& connect, uid_
   arriving_ = link;
   out->connect = connect;
   out->connect.session = 0;
+  out->connect.from_session = 0;
   out->connect.area = for_program(*peer_offset);
   out->connect.own = for_program(own.window_offset);
   out->connect.own_generation = own.generation;

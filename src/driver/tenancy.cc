@@ -63,9 +63,10 @@ void Tenancy::confirm(const std::string& partition, const std::string& window) c
 bool Tenancy::still_ours(std::uint64_t own_heartbeat, std::uint64_t own_life) {
   const std::uint64_t token = life_->token.load(std::memory_order_acquire);
   if (token == token_) {
-    foreign_ticks_ = 0;
+    if (disputed() && ++own_ticks_ >= kOwnTicks) foreign_ticks_ = 0;
     return true;
   }
+  own_ticks_ = 0;
   const Other seen{token, life_->generation.load(std::memory_order_relaxed),
                    life_->heartbeat.load(std::memory_order_relaxed)};
   const bool beats = seen.heartbeat != own_heartbeat && seen.heartbeat != other_.heartbeat;

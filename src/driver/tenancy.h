@@ -11,7 +11,8 @@
 // A damaged token alone ends nobody: it is written again, and only if the same foreign token and life come back while
 // a foreign heart beats on, kForeignTicks times in a row, the section is somebody else's. What writes over all of the
 // section again and again cannot do that: noise is never the same twice, and a constant does not beat. Until it is
-// clear disputed() says so, and the driver keeps still.
+// clear, one way or, after kOwnTicks with the own token, the other, disputed() says so, and the driver keeps still. Of
+// two drivers that both find the other's token both do; the one that found it first, who has been replaced, leaves first.
 //
 // Thread safety: one thread. Errors: WindowError for a person.
 #pragma once
@@ -26,6 +27,8 @@
 namespace shunt::driver {
 
 inline constexpr int kForeignTicks = 3;
+inline constexpr int kOwnTicks =
+    2;  // in a row: between two ticks of one driver the other's may not fall
 
 class Tenancy {
  public:
@@ -51,6 +54,7 @@ class Tenancy {
   std::uint64_t token_ = 0;
   Other other_;  // as last seen
   int foreign_ticks_ = 0;
+  int own_ticks_ = 0;
 };
 
 }  // namespace shunt::driver

@@ -117,7 +117,29 @@ TEST_F(TenancyTest, NoiseEndsNobody) {
   for (int i = 0; i < 20; ++i)
     EXPECT_TRUE(look(~0ULL, ~0ULL, ~0ULL)) << "a heart that stands still";
   EXPECT_TRUE(tenancy.still_ours(kBeats, kLife));
+  EXPECT_TRUE(tenancy.disputed());
+  EXPECT_TRUE(tenancy.still_ours(kBeats, kLife));
   EXPECT_FALSE(tenancy.disputed());
+}
+
+// Ticks of two kernels come as they like.
+TEST_F(TenancyTest, ADisputeIsNotOverBecauseTheOtherOneWasSlow) {
+  Tenancy tenancy(&life, 20ms);
+  tenancy.take("a", "w");
+  std::uint64_t beats = kBeats + 1000;
+  const auto other_looks = [&] {
+    life.token.store(99);
+    life.generation.store(kLife + 1);
+    life.heartbeat.store(++beats);
+  };
+  other_looks();
+  EXPECT_TRUE(tenancy.still_ours(kBeats, kLife));
+  EXPECT_TRUE(tenancy.still_ours(kBeats, kLife));
+  EXPECT_TRUE(tenancy.disputed()) << "the other one has not looked yet";
+  other_looks();
+  EXPECT_TRUE(tenancy.still_ours(kBeats, kLife));
+  other_looks();
+  EXPECT_FALSE(tenancy.still_ours(kBeats, kLife));
 }
 
 // The first was paused, the second took its place; the first comes back and must be the one that goes.
@@ -146,6 +168,7 @@ TEST_F(TenancyTest, WhoWasReplacedWhileItWasPausedLeaves) {
     beat(beats_of_second, kLife + 1);
   }
   EXPECT_FALSE(first_stays);
+  EXPECT_TRUE(second.still_ours(beats_of_second, kLife + 1));
   EXPECT_TRUE(second.still_ours(beats_of_second, kLife + 1));
   EXPECT_FALSE(second.disputed());
 }

@@ -40,9 +40,7 @@ void OutputQueue::restart_lane(std::uint32_t destination, std::uint64_t session)
 
 void OutputQueue::mend() {
   for (std::uint32_t i = 0; i < geometry_.partition_count; ++i) {
-    own_->lanes[i].head.store(heads_[i], std::memory_order_relaxed);
-    // Pairs with the acquire load in QueueReader, as in the constructor.
-    own_->lanes[i].generation.store(sessions_[i], std::memory_order_release);
+    own_->lanes[i].head.store(heads_[i], std::memory_order_release);
   }
 }
 

@@ -19,10 +19,10 @@ QueueReader::QueueReader(layout::Section* own, std::uint32_t own_number,
   // Acquire, in this order: the head belongs to this session or a later one. A later one shows as a
   // changed session at the first read.
   const std::uint64_t session = Untrusted(lane_.generation).copy_acquire();
-  follow(session, Untrusted(lane_.head).copy_acquire());
+  begin(session, Untrusted(lane_.head).copy_acquire());
 }
 
-void QueueReader::follow(std::uint64_t session, std::uint64_t tail) {
+void QueueReader::begin(std::uint64_t session, std::uint64_t tail) {
   session_ = session;
   tail_ = tail;
   broken_ = false;
@@ -37,28 +37,24 @@ void QueueReader::mend() {
 
 bool QueueReader::new_session() const {
   const std::uint64_t session = Untrusted(lane_.generation).copy_acquire();
-  return session != 0 && session != session_;
+  return session != session_ && session != 0;
 }
 
-bool QueueReader::follow_session(std::uint64_t session) {
-  if (session == 0 || session == session_) return false;
-  follow(session, 0);
-  return true;
+void QueueReader::follow(std::uint64_t session) {
+  if (session != session_ && session != 0) begin(session, 0);
 }
 
+// What read() would not read is no news: whoever looks again for it would never sleep.
 bool QueueReader::has_news() const {
   const std::uint64_t session = Untrusted(lane_.generation).copy_acquire();
   if (session != session_) return session != 0;
-  return !broken_ && Untrusted(lane_.head).copy_acquire() != tail_;
+  return session_ != 0 && !broken_ && Untrusted(lane_.head).copy_acquire() != tail_;
 }
 
 ReadResult QueueReader::read(wire::MessageBytes* out) {
-  if (sessions_ == Sessions::kFollow) {
-    const std::uint64_t session = Untrusted(lane_.generation).copy_acquire();
-    if (session != session_) follow(session, 0);
-  } else if (Untrusted(lane_.generation).copy_acquire() != session_) {
-    return ReadResult::kEmpty;
-  }
+  const std::uint64_t session = Untrusted(lane_.generation).copy_acquire();
+  if (sessions_ == Sessions::kFollow) follow(session);
+  if (session != session_) return ReadResult::kEmpty;
   if (session_ == 0 || broken_) return ReadResult::kEmpty;
   // Acquire: the entry and the buffer of every position before head are visible.
   const std::uint64_t unread = Untrusted(lane_.head).copy_acquire() - tail_;

@@ -7,7 +7,8 @@
 //
 // A new session of the producer is followed by the next read(), and so acknowledged to it. Where that would say
 // too much (on a device an acknowledgement means that all that belonged to the earlier session is over here),
-// Sessions::kAsk has read() wait for follow_session().
+// Sessions::kAsk has read() wait for follow(). A lane that shows 0 is being emptied, or somebody wrote over it:
+// nothing is read, and nothing that was followed before is forgotten.
 //
 // Thread safety: one thread. Errors: results, nothing throws.
 #pragma once
@@ -30,23 +31,22 @@ enum class Sessions { kFollow, kAsk };
 
 class QueueReader {
  public:
-  // Reads the lane for partition `own` (our section, for acknowledgements) in the section of
-  // `producer`. The numbers are the partition table's. What the lane holds now was meant for an earlier
-  // life of this partition's driver and is skipped.
+  // Reads the lane for partition `own_number` in the section of `producer`, and acknowledges in `own`. Both
+  // numbers come from the partition table: what a section says of itself, others may have written. What the
+  // lane holds now was meant for an earlier life of this partition's driver and is skipped.
   QueueReader(layout::Section* own, std::uint32_t own_number, const layout::Section* producer,
               std::uint32_t producer_number, const layout::SectionGeometry& geometry,
               Sessions sessions = Sessions::kFollow);
 
   ReadResult read(wire::MessageBytes* out);
 
-  // The session that is followed and acknowledged; 0: the producer was emptying its lane, or never ran.
+  // The session that is followed and acknowledged; 0: the producer never ran.
   std::uint64_t producer_session() const { return session_; }
-  // Whether the producer has another session. While it has, and while it is 0 and being changed, kAsk reads
-  // nothing.
+  // Whether the producer has begun another one. Until that is followed, kAsk reads nothing.
   bool new_session() const;
-  // Follows and acknowledges `session`, from its first message on. False: nothing new, or 0. The caller names the
-  // one that it has acted upon: the lane may show yet another one by now.
-  bool follow_session(std::uint64_t session);
+  // `session`: of the producer, as the caller has looked at it. From its first message on; nothing if it is
+  // followed already, or 0. Should the lane show yet another one by now, nothing of it is read.
+  void follow(std::uint64_t session);
 
   // Acknowledges once more what was read: others may have written over it, and a producer that finds another session
   // there takes the whole lane for unread.
@@ -56,7 +56,7 @@ class QueueReader {
   bool has_news() const;
 
  private:
-  void follow(std::uint64_t session, std::uint64_t tail);
+  void begin(std::uint64_t session, std::uint64_t tail);
   bool copy_message(std::uint64_t position, wire::MessageBytes* out) const;
 
   const layout::Section* producer_;

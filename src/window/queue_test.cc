@@ -242,7 +242,8 @@ TEST_F(QueueTest, ReaderThatAsksAcknowledgesASessionOnlyWhenTold) {
   const layout::LaneAck& ack = b->acks[kA - 1];
   ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
   ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
-  EXPECT_FALSE(reader.follow_session(7)) << "nothing new";
+  reader.follow(7);
+  EXPECT_EQ(1u, ack.tail.load()) << "it is followed already";
   queue.restart_lane(kB, 8);
   ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(2)));
   EXPECT_TRUE(reader.new_session());
@@ -250,8 +251,7 @@ TEST_F(QueueTest, ReaderThatAsksAcknowledgesASessionOnlyWhenTold) {
   EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
   EXPECT_EQ(7u, ack.generation.load());
   EXPECT_EQ(7u, reader.producer_session());
-  EXPECT_FALSE(reader.follow_session(0));
-  EXPECT_TRUE(reader.follow_session(8));
+  reader.follow(8);
   EXPECT_EQ(8u, ack.generation.load());
   ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes)) << "from the first message on";
   EXPECT_EQ(2u, id_of(bytes));
@@ -262,11 +262,12 @@ TEST_F(QueueTest, WhatIsFollowedIsWhatWasSeenNotWhatIsThereByNow) {
   QueueReader reader(b.get(), kB, a.get(), kA, g, Sessions::kAsk);
   queue.restart_lane(kB, 9);
   ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
-  EXPECT_TRUE(reader.follow_session(8)) << "9 was not there yet when the caller looked";
+  reader.follow(8);
+  EXPECT_EQ(8u, reader.producer_session()) << "9 was not there yet when the caller looked";
   EXPECT_EQ(8u, b->acks[kA - 1].generation.load());
   EXPECT_TRUE(reader.new_session());
   EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
-  EXPECT_TRUE(reader.follow_session(9));
+  reader.follow(9);
   EXPECT_EQ(ReadResult::kMessage, reader.read(&bytes));
 }
 
@@ -292,9 +293,7 @@ TEST_F(QueueTest, BothEndsMendWhatOthersNeed) {
   EXPECT_EQ(PushResult::kFull, queue.room(kB, b.get())) << "and would stay so";
   reader.mend();
   EXPECT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(2)));
-  a->lanes[kB - 1].generation.store(99);
   a->lanes[kB - 1].head.store(99999);
-  EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
   queue.mend();
   ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
   EXPECT_EQ(2u, id_of(bytes));
@@ -310,7 +309,7 @@ TEST_F(QueueTest, AcknowledgementsOfTheFormerSessionDoNotCount) {
     ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(i)));
   }
   EXPECT_EQ(PushResult::kFull, queue.room(kB, b.get()));
-  ASSERT_TRUE(reader.follow_session(8));
+  reader.follow(8);
   for (std::uint64_t i = 0; i < g.lane_entries; ++i) {
     ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
     ASSERT_EQ(i, id_of(bytes));
@@ -324,9 +323,50 @@ TEST_F(QueueTest, BrokenLaneIsSoundAgainInTheNextSession) {
   EXPECT_EQ(ReadResult::kBadLane, reader.read(&bytes));
   EXPECT_FALSE(reader.new_session());
   queue.restart_lane(kB, 8);
-  ASSERT_TRUE(reader.follow_session(8));
+  reader.follow(8);
   ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(3)));
   ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+}
+
+// A lane whose session vanishes and comes back is read on, not again.
+TEST_F(QueueTest, NothingIsReadTwiceBehindASessionThatShowedZero) {
+  OutputQueue queue(a.get(), kA, g, 7);
+  QueueReader reader(b.get(), kB, a.get(), kA, g, Sessions::kAsk);
+  ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(1)));
+  ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+  a->lanes[kB - 1].generation.store(0);
+  EXPECT_FALSE(reader.new_session());
+  EXPECT_FALSE(reader.has_news());
+  reader.follow(0);
+  EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
+  a->lanes[kB - 1].generation.store(7);
+  EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
+  ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(2)));
+  ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+  EXPECT_EQ(2u, id_of(bytes));
+}
+
+TEST_F(QueueTest, ALaneThatIsNotReadHasNoNews) {
+  a->lanes[kB - 1].head.store(5);  // of a producer that never began
+  QueueReader reader(b.get(), kB, a.get(), kA, g, Sessions::kAsk);
+  a->lanes[kB - 1].head.store(6);
+  EXPECT_FALSE(reader.has_news());
+  a->lanes[kB - 1].generation.store(7);
+  EXPECT_TRUE(reader.has_news());
+  reader.follow(7);
+  a->lanes[kB - 1].generation.store(8);  // while the caller looked
+  EXPECT_EQ(ReadResult::kEmpty, reader.read(&bytes));
+  EXPECT_EQ(7u, reader.producer_session());
+}
+
+// On a device others can write it.
+TEST_F(QueueTest, WhatASectionSaysOfItselfIsNotBelieved) {
+  for (const auto& section : {a.get(), b.get()}) section->header.identity.partition = 0xffffffff;
+  OutputQueue queue(a.get(), kA, g, 7);
+  QueueReader reader(b.get(), kB, a.get(), kA, g, Sessions::kAsk);
+  ASSERT_EQ(PushResult::kPushed, queue.push(kB, b.get(), message(3)));
+  ASSERT_EQ(ReadResult::kMessage, reader.read(&bytes));
+  EXPECT_EQ(7u, b->acks[kA - 1].generation.load());
 }
 
 // A producer that starts its lane again and again while it is read: no message of one session is ever taken for
@@ -346,7 +386,7 @@ TEST_F(QueueTest, RestartsWhileBeingRead) {
   std::uint64_t wrong = 0;
   const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
   while (std::chrono::steady_clock::now() < end) {
-    if (reader.new_session()) reader.follow_session(a->lanes[kB - 1].generation.load());
+    reader.follow(a->lanes[kB - 1].generation.load());
     if (reader.read(&bytes) != ReadResult::kMessage) continue;
     ++messages;
     if (id_of(bytes) != reader.producer_session()) ++wrong;
