@@ -94,9 +94,9 @@ Core::Core(const Options& o)
                  on_device() ? generation_ << kRestartBits : generation_);
   for (std::uint32_t i = 0; i < table.count; ++i) {
     const bool other = i + 1 != self.number;
-    peers_.push_back(other ? std::make_unique<Peer>(backing, table.partitions[i], self,
-                                                    own_.writable(), options.dead_after)
-                           : nullptr);
+    peers_.push_back(
+        other ? std::make_unique<Peer>(backing, table.partitions[i], self, own_.writable(), options)
+              : nullptr);
   }
   if (on_device()) settle();
 }
@@ -179,8 +179,12 @@ bool Core::still_ours() {
   if (!tenancy_) return true;
   const bool foreign_beat =
       section().header.life.heartbeat.load(std::memory_order_relaxed) != beats_;
-  lost_ = lost_ || !tenancy_->still_ours(foreign_beat);
-  return !lost_;
+  return tenancy_->still_ours(foreign_beat);
+}
+
+void Core::leave() {
+  lost_ = true;
+  own_.cut_off();
 }
 
 void Core::open() {

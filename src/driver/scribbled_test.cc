@@ -1,15 +1,32 @@
 // Somebody who can write the window writes it. What a driver needs to go on with, it never reads there.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <cstring>
+#include <fstream>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "driver/relay_support_test.h"
 
 namespace shunt::driver {
 namespace {
+
+// Paused where a driver nearly always is: a pause in the middle of a word's way to memory no driver can notice.
+void pause_asleep(const DriverProcess& driver, const layout::Section* section) {
+  EXPECT_TRUE(eventually([&] {
+    std::ifstream file("/proc/" + std::to_string(driver.pid()) + "/stat");
+    std::string pid;
+    std::string name;
+    char state = 0;
+    file >> pid >> name >> state;
+    return state == 'S' && (section->header.sleep.sleeping.load() & 1) != 0;
+  }));
+  driver.signal(SIGSTOP);
+}
 
 class Scribbled : public Relay {
  protected:
@@ -57,7 +74,7 @@ TEST_F(Scribbled, ASessionThatWasWrittenOverIsOver) {
 // A driver that was paused and replaced meanwhile. Its successor is played by hand.
 TEST_F(Scribbled, WhoFindsAnotherDriversTokenKeepsStill) {
   auto pair = connect();
-  a->signal(SIGSTOP);
+  pause_asleep(*a, sections[0]->section());
   layout::Section* own = scribble_on(0);
   const auto write = [&](std::uint64_t number) {
     own->header.life.token.store(99);
@@ -82,6 +99,27 @@ TEST_F(Scribbled, WhoFindsAnotherDriversTokenKeepsStill) {
   EXPECT_EQ(78u, own->acks[1].generation.load());
   EXPECT_EQ(77u, own->header.life.generation.load());
   EXPECT_EQ(1u, own->header.life.state.load());
+}
+
+// The window is made again under a driver that is paused: what it writes would have another meaning there.
+TEST_F(Scribbled, WhoWakesUpInAnotherWindowWritesNothing) {
+  auto pair = connect();
+  pause_asleep(*b, sections[1]->section());
+  pause_asleep(*a, sections[0]->section());
+  const window::UniqueFd file(::open(spec.c_str(), O_WRONLY | O_CLOEXEC));
+  const std::uint64_t other = ~backing.table.generation;
+  ASSERT_EQ(8, ::pwrite(file.get(), &other, sizeof other,
+                        offsetof(layout::DeviceSuperblock, generation)));
+  layout::Section* own = scribble_on(0);
+  const std::size_t bytes = backing.geometry.arena_offset + backing.geometry.area_stride;
+  std::memset(static_cast<void*>(own), 0x5a, bytes);
+  const std::vector<std::uint8_t> before(bytes, 0x5a);
+  pair->close_a();
+  a->signal(SIGCONT);
+  EXPECT_EQ(1, WEXITSTATUS(a->wait()));
+  for (std::size_t i = 0; i < bytes; i += 8) {
+    ASSERT_EQ(0, std::memcmp(before.data(), reinterpret_cast<std::uint8_t*>(own) + i, 8)) << i;
+  }
 }
 
 }  // namespace
