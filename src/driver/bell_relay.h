@@ -11,7 +11,9 @@
 //           no program of ours maps the peer's area (window_lease.h)    -> kNoticeLetGo
 //   there:  kNoticeClosed -> fate = peer closed, bell half shut (our program sees the end behind its bytes)
 //           kNoticeLetGo  -> our area may be used again, once our own programs have let go of it too
-// A peer that is declared dead: as closed and let go at once, with fate = reset. Nothing is sent to it.
+// A peer that is declared dead: as closed and let go at once, with fate = reset. Nothing is sent to it. But where
+// its program had closed before, ours still reads what is left: the fate stays. Should the peer's next life give
+// the area out again, ours finds that out (ring/current.h).
 //
 // Invariants: nothing is written to a connecting program's bell before its CONNECTED; nothing of a listening
 // program's bell is relayed before its CONNECTED, which is the first thing on it. Bytes other than rings
@@ -101,6 +103,7 @@ class BellRelay {
     bool closed_here = false;
     bool let_go_here = false;
     bool closed_there = false;
+    std::uint32_t fate = layout::kFateOpen;  // as told to our program
     bool let_go_there = false;
     bool mute = false;           // the peer is gone: nothing is told
     wire::MessageBytes first{};  // listening side: CONNECTED, until it is whole

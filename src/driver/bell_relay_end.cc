@@ -27,6 +27,7 @@ void BellRelay::look_whether_mapped(Link& link) {
 
 // Before anything is done to the bell: who sees its end sees why.
 void BellRelay::tell_fate(Link& link, std::uint32_t fate) {
+  link.fate = fate;
   arena_.area(link.own.index)->fate_line.fate.store(fate, std::memory_order_release);
 }
 
@@ -106,8 +107,10 @@ void BellRelay::reset_all(const Peer& peer) {
     link.mute = true;
     link.tell = 0;
     forget_name(link.name);
-    if (unaccepted(link)) withdrawn_(link.name);
-    reset_here(link);
+    if (link.fate != layout::kFatePeerClosed) {
+      if (unaccepted(link)) withdrawn_(link.name);
+      reset_here(link);
+    }
     link.closed_there = true;
     let_go_there(link);
     link.let_go_here = true;  // there is nobody to tell
