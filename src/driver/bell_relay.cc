@@ -207,13 +207,15 @@ void BellRelay::tell(Link& link, std::uint64_t bits) {
   pending_[link.name.peer - 1].push_back(link.key);
 }
 
-void BellRelay::flush() {
+bool BellRelay::flush() {
+  bool more = false;
   for (const auto& peer : core_.peers()) {
-    if (peer && !pending_[peer->number() - 1].empty()) flush_to(*peer);
+    if (peer && !pending_[peer->number() - 1].empty()) more = flush_to(*peer) || more;
   }
+  return more;
 }
 
-void BellRelay::flush_to(Peer& peer) {
+bool BellRelay::flush_to(Peer& peer) {
   std::deque<Key>& pending = pending_[peer.number() - 1];
   for (int i = 0; i < kMessagesAtOnce && !pending.empty() && core_.lane_has_room(peer); ++i) {
     wire::Message message;
@@ -231,10 +233,11 @@ void BellRelay::flush_to(Peer& peer) {
       if (bits != 0) message.notices[message.notice_count++] = bits | yours | link.name.id;
       forget_if_over(key);
     }
-    if (message.notice_count == 0) return;
+    if (message.notice_count == 0) return false;
     count(counters().notices_sent, message.notice_count);
     core_.post(peer, message);
   }
+  return !pending.empty() && core_.lane_has_room(peer);
 }
 
 void BellRelay::forget_name(const LinkId& name) {

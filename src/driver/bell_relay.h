@@ -78,8 +78,9 @@ class BellRelay {
   void on_notices(Peer& from, const wire::Message& message);
   void reset_all(const Peer& peer);
   // Puts what is to be told into the lanes, as far as they have room; in every round of the loop, after
-  // flush_backlogs() and only for peers whose backlog is empty: a notice never overtakes a message.
-  void flush();
+  // flush_backlogs() and only for peers whose backlog is empty: a notice never overtakes a message. True: there is
+  // more, and room for it; nobody else will say so.
+  bool flush();
   // Looks again at links whose bell has hung up while the peer's area was still mapped.
   void sweep();
   bool wants_sweep() const { return !sweeping_.empty(); }
@@ -136,7 +137,7 @@ class BellRelay {
   void forget_name(const LinkId& name);
   void forget_if_over(Key key);
   void tell(Link& link, std::uint64_t bits);
-  void flush_to(Peer& peer);
+  bool flush_to(Peer& peer);
   layout::ArenaCounters& counters() { return core_.section().header.arena; }
 
   Core& core_;

@@ -200,7 +200,7 @@ void RangeCarrier::sweep(Clock::time_point now) {
 std::chrono::microseconds RangeCarrier::flush(Clock::time_point now) {
   const bool waiting = relay_.wants_sweep() || arena_.lingering() > 0;
   if (waiting) sweep(now);
-  relay_.flush();
+  if (relay_.flush()) return std::chrono::microseconds{0};
   if (!waiting) return Poller::kForever;
   return std::chrono::duration_cast<std::chrono::microseconds>(next_sweep_ - now);
 }
