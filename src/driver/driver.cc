@@ -24,6 +24,9 @@ namespace {
 
 constexpr std::uint32_t kMessagesAtOnce = 64;  // of one lane, before the others have their turn
 
+// Enough for a thousand bells that hang up at once (Poller: 64 events), and never for ever.
+constexpr int kLastRounds = 16;
+
 // What a doorbell may take from the other driver's look at our section to our socket.
 constexpr std::chrono::microseconds kOnItsWay{500};
 
@@ -142,10 +145,11 @@ void Driver::run() {
 // What happened before we were told to stop is told before we are gone: a bell that hung up in the same moment is a
 // connection that ended as it should, not one that our end resets.
 void Driver::say_the_last() {
-  core_.poller.wait(std::chrono::microseconds{0});
-  if (core_.disputed()) return;
-  core_.flush_backlogs();
-  carrier_->flush(Clock::now());
+  for (int round = 0; round < kLastRounds && !core_.disputed(); ++round) {
+    core_.poller.wait(std::chrono::microseconds{0});
+    core_.flush_backlogs();
+    carrier_->flush(Clock::now());
+  }
 }
 
 void Driver::wait(bool had_work, std::chrono::microseconds limit) {
