@@ -28,7 +28,7 @@ class LastWords : public Relay {
   }
   // In one moment, as a driver sees it that was busy.
   void close_and_stop() {
-    a->signal(SIGSTOP);
+    pause_asleep(*a, sections[0]->section());
     pair->close_a();
     a->signal(SIGTERM);
     a->signal(SIGCONT);
@@ -43,7 +43,7 @@ TEST_F(LastWords, WhatClosedBeforeTheDriverStoppedIsToldAsClosed) {
 }
 
 TEST_F(LastWords, AreHeardAlsoBehindTheDeath) {
-  b->signal(SIGSTOP);
+  pause_asleep(*b, sections[1]->section());
   close_and_stop();
   b->signal(SIGCONT);
   expect_the_end_is_no_reset();

@@ -5,28 +5,13 @@
 #include <sys/wait.h>
 
 #include <cstring>
-#include <fstream>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "driver/relay_support_test.h"
 
 namespace shunt::driver {
 namespace {
-
-// Paused where a driver nearly always is: a pause in the middle of a word's way to memory no driver can notice.
-void pause_asleep(const DriverProcess& driver, const layout::Section* section) {
-  EXPECT_TRUE(eventually([&] {
-    std::ifstream file("/proc/" + std::to_string(driver.pid()) + "/stat");
-    std::string pid;
-    std::string name;
-    char state = 0;
-    file >> pid >> name >> state;
-    return state == 'S' && (section->header.sleep.sleeping.load() & 1) != 0;
-  }));
-  driver.signal(SIGSTOP);
-}
 
 class Scribbled : public Relay {
  protected:
