@@ -94,9 +94,9 @@ Core::Core(const Options& o)
                  on_device() ? generation_ << kRestartBits : generation_);
   for (std::uint32_t i = 0; i < table.count; ++i) {
     const bool other = i + 1 != self.number;
-    peers_.push_back(other ? std::make_unique<Peer>(backing, table.partitions[i], self,
-                                                    own_.writable(), options.dead_after)
-                           : nullptr);
+    peers_.push_back(
+        other ? std::make_unique<Peer>(backing, table.partitions[i], self, own_.writable(), options)
+              : nullptr);
   }
   if (on_device()) settle();
 }
@@ -180,8 +180,12 @@ void Core::repair() {
 
 bool Core::still_ours() {
   if (!tenancy_) return true;
-  lost_ = lost_ || !tenancy_->still_ours(beats_, generation_);
-  return !lost_;
+  return tenancy_->still_ours(beats_, generation_);
+}
+
+void Core::leave() {
+  lost_ = true;
+  own_.cut_off();
 }
 
 void Core::open() {

@@ -7,8 +7,8 @@
 namespace shunt::driver {
 
 Liveness::Liveness(const layout::Section* section, std::uint32_t own_number,
-                   std::chrono::milliseconds dead_after)
-    : section_(section), own_number_(own_number), dead_after_(dead_after) {}
+                   std::chrono::milliseconds dead_after, std::chrono::milliseconds tick)
+    : section_(section), own_number_(own_number), dead_after_(dead_after), tick_(tick) {}
 
 bool Liveness::says_up() const {
   return Untrusted(section_->header.life.state).copy_acquire() ==
@@ -41,13 +41,14 @@ Liveness::Change Liveness::look(Clock::time_point now) {
   const bool up = says_up();
   if (life_ != PeerLife::kAlive) {
     broken_ = false;  // a fresh start, whatever it was
-    if (!beat || !up || session_ == 0) return Change::kNone;
+    if (!beat || !up || session_ == 0 || now - died_ < tick_) return Change::kNone;
     life_ = PeerLife::kAlive;
     return Change::kCame;
   }
   if (broken_ || session == Session::kEarlier || !up || now - beat_seen_ > dead_after_) {
     broken_ = false;
     life_ = PeerLife::kDead;
+    died_ = now;
     return Change::kDied;
   }
   return session == Session::kLater ? Change::kRestarted : Change::kNone;

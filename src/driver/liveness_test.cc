@@ -60,7 +60,7 @@ class LivenessTest : public ::testing::Test {
   }
 
   OwnSection peer = make_section(2);
-  Liveness liveness{peer.get(), 1, 2500ms};
+  Liveness liveness{peer.get(), 1, 2500ms, 100ms};
   Liveness::Clock::time_point now{1h};
 };
 
@@ -160,6 +160,18 @@ TEST_F(LivenessTest, ABrokenLaneIsDeathUntilTheNextBeat) {
   EXPECT_EQ(Change::kNone, after(100ms)) << "told once";
 }
 
+TEST_F(LivenessTest, NobodyComesBackBeforeATickIsOver) {
+  come();
+  int deaths = 0;
+  for (int look = 0; look < 1000; ++look) {  // one each millisecond: the peer rings at each change
+    state(look % 2 == 0 ? layout::DriverState::kDown : layout::DriverState::kUp);
+    beat();
+    if (after(1ms) == Change::kDied) ++deaths;
+  }
+  EXPECT_LE(deaths, 10);
+  EXPECT_GE(deaths, 2);
+}
+
 TEST_F(LivenessTest, WhoWasAwayHimselfGivesTheOthersTheirTimeAnew) {
   come();
   EXPECT_EQ(Change::kNone, after(60s)) << "all were paused";
@@ -202,7 +214,7 @@ class Side {
         other_(other.get()),
         peer_(3 - number),
         queue_(own_, number, kGeometry, 1 << 16),
-        liveness_(other_, number, 2500ms) {
+        liveness_(other_, number, 2500ms, 100ms) {
     own_->header.life.state.store(1);
   }
   void meet() {

@@ -17,6 +17,7 @@
 
 #include "driver/doorbell.h"
 #include "driver/liveness.h"
+#include "driver/options.h"
 #include "window/backing.h"
 #include "window/queue_reader.h"
 #include "window/section_file.h"
@@ -29,21 +30,24 @@ using Clock = std::chrono::steady_clock;
 
 class Peer {
  public:
-  // `partition` and `self` are two of backing.table. `dead_after`: on a device.
+  // `partition` and `self` are two of backing.table.
   Peer(const window::Backing& backing, const wire::Partition& partition,
-       const wire::Partition& self, layout::Section* own, std::chrono::milliseconds dead_after);
+       const wire::Partition& self, layout::Section* own, const Options& options);
 
   std::uint32_t number() const { return partition_.number; }
   std::string name() const { return std::string(partition_.name()); }
   bool owns(const wire::Endpoint& endpoint) const { return partition_.owns(endpoint); }
   const layout::Section* section() const { return file_.section(); }
   window::QueueReader& reader() { return *reader_; }
+  std::uint32_t lane_entries() const { return file_.geometry().lane_entries; }
   // Reads on from where the lane's head is now: a lane that broke the rules is given another chance.
   void read_anew();
 
   std::uint64_t generation() const;  // 0: its driver never ran
-  // Looks at the heart; on a device only for one that has just come: Liveness::look() tells the rest.
+  // Looks at the heart; on a device only for one that has just come, which the next look() tells.
   bool up(Clock::time_point now);
+  // On a device: Liveness::look(), and what up() has seen since the last one.
+  Liveness::Change look(Clock::time_point now);
   // Whether the lane is to be read.
   bool speaks() const;
   // nullptr in a directory.
@@ -72,6 +76,7 @@ class Peer {
   std::optional<Liveness> liveness_;
   std::uint64_t heartbeat_ = 0;
   Clock::time_point heartbeat_seen_{};
+  bool came_ = false;  // seen by up(), not told yet
   Clock::time_point lines_since_{};
   int lines_ = 0;
 };

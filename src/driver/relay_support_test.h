@@ -1,6 +1,9 @@
 // Two drivers of a window on a device as processes, and connections between a program and a listener of theirs.
 #pragma once
 
+#include <signal.h>
+
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +19,19 @@ inline bool told(const BellNews& news) { return news.message.has_value(); }
 
 inline constexpr std::uint32_t kAreas =
     120;  // of each partition; a quarter is partition c's guaranteed share
+
+// Paused where a driver nearly always is: a pause in the middle of a word's way to memory no driver can notice.
+inline void pause_asleep(const DriverProcess& driver, const layout::Section* section) {
+  EXPECT_TRUE(eventually([&] {
+    std::ifstream file("/proc/" + std::to_string(driver.pid()) + "/stat");
+    std::string pid;
+    std::string name;
+    char state = 0;
+    file >> pid >> name >> state;
+    return state == 'S' && (section->header.sleep.sleeping.load() & 1) != 0;
+  }));
+  driver.signal(SIGSTOP);
+}
 
 // A connection, both ends of it.
 struct Pair {

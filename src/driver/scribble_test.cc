@@ -139,7 +139,7 @@ class DriverScribble : public WindowFixture {
       const auto message = wire::decode(bytes.data(), received.size);
       if (!message.ok() || message.value().partition != 1) return false;
       arrived.connect = message.value();
-      arrived.fds = std::move(received.fds);
+      for (StrangerFd& fd : received.fds) arrived.fds.emplace_back(fd.release());
       return true;
     });
     EXPECT_TRUE(came) << "nothing arrived";

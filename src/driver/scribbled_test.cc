@@ -1,8 +1,10 @@
 // Somebody who can write the window writes it. What a driver needs to go on with, it never reads there.
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -57,7 +59,7 @@ TEST_F(Scribbled, ASessionThatWasWrittenOverIsOver) {
 // A driver that was paused and replaced meanwhile. Its successor is played by hand.
 TEST_F(Scribbled, WhoFindsAnotherDriversTokenKeepsStill) {
   auto pair = connect();
-  a->signal(SIGSTOP);
+  pause_asleep(*a, sections[0]->section());
   layout::Section* own = scribble_on(0);
   const auto write = [&](std::uint64_t number) {
     own->header.life.token.store(99);
@@ -82,6 +84,28 @@ TEST_F(Scribbled, WhoFindsAnotherDriversTokenKeepsStill) {
   EXPECT_EQ(78u, own->acks[1].generation.load());
   EXPECT_EQ(77u, own->header.life.generation.load());
   EXPECT_EQ(1u, own->header.life.state.load());
+}
+
+// The window is made again under a driver that is paused: what it writes would have another meaning there.
+TEST_F(Scribbled, WhoWakesUpInAnotherWindowWritesNothing) {
+  auto pair = connect();
+  pause_asleep(*b, sections[1]->section());
+  pause_asleep(*a, sections[0]->section());
+  const window::UniqueFd file(::open(spec.c_str(), O_WRONLY | O_CLOEXEC));
+  const std::vector<std::uint8_t> unmade(
+      layout::kDeviceHeadBytes);  // as the making of another one begins
+  ASSERT_EQ(static_cast<ssize_t>(unmade.size()),
+            ::pwrite(file.get(), unmade.data(), unmade.size(), 0));
+  layout::Section* own = scribble_on(0);
+  const std::size_t bytes = backing.geometry.arena_offset + backing.geometry.area_stride;
+  std::memset(static_cast<void*>(own), 0x5a, bytes);
+  const std::vector<std::uint8_t> before(bytes, 0x5a);
+  pair->close_a();
+  a->signal(SIGCONT);
+  EXPECT_EQ(1, WEXITSTATUS(a->wait()));
+  for (std::size_t i = 0; i < bytes; i += 8) {
+    ASSERT_EQ(0, std::memcmp(before.data(), reinterpret_cast<std::uint8_t*>(own) + i, 8)) << i;
+  }
 }
 
 }  // namespace
