@@ -74,7 +74,8 @@ class SharedMemory:
             raise Unavailable(f"{' '.join(argv)}: {done.stdout} {done.stderr}")
 
     def machine_options(self):
-        return {"nvdimm": "on"} if self.backing == "nvdimm" else {}
+        # Under KVM interrupts are remapped only where QEMU has the I/O APIC; other accelerators ignore it.
+        return {"nvdimm": {"nvdimm": "on"}, "doorbell": {"kernel-irqchip": "split"}}.get(self.backing, {})
 
     def arguments(self, server_path=None):
         """QEMU's arguments for one guest. `server_path`: of the doorbell server."""

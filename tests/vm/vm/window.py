@@ -59,8 +59,8 @@ class Window:
     def __enter__(self):
         try:
             self.create()
-            if self.interrupts:
-                self._bind_to_vfio()
+            for place in self.places if self.interrupts else []:
+                self.bind_to_vfio(place)
             for place in self.places:
                 self.start_driver(place, wait=False)
             for place in self.places:
@@ -116,9 +116,9 @@ class Window:
 
     # --- drivers ---
 
-    def driver_words(self, place):
+    def driver_words(self, place, dead_after_ms):
         words = ["--window", self.device(place), "--partition", self.name(place), "--notify", self.notify,
-                 "--dead-after", str(self._dead_after_ms), "--log-level", self._log_level, "--ready-fd", "1"]
+                 "--dead-after", str(dead_after_ms), "--log-level", self._log_level, "--ready-fd", "1"]
         for other in self.places if self._bells else []:
             if other == place:
                 continue
@@ -130,14 +130,14 @@ class Window:
             return f"vfio:{PCI_ADDRESS}"
         return f"unix:{self.guests.host_bell(other)}" if place == HOST else f"virtio:bell.{self.name(other)}"
 
-    def _bind_to_vfio(self):
-        for guest in self.guests:
-            guest.run(f"test -e {PCI_DEVICE}/driver || "
-                      f"{{ echo vfio-pci >{PCI_DEVICE}/driver_override && echo {PCI_ADDRESS} >/sys/bus/pci/drivers_probe; }}")
-            guest.run(f"test -e {PCI_DEVICE}/driver")
+    def bind_to_vfio(self, place):
+        """After each boot of a guest."""
+        self.guests[place].run(f"echo vfio-pci >{PCI_DEVICE}/driver_override && "
+                               f"echo {PCI_ADDRESS} >/sys/bus/pci/drivers_probe && test -e {PCI_DEVICE}/driver")
 
-    def start_driver(self, place, wait=True):
-        self.drivers[place] = self._start(place, "shuntd", self.driver_words(place), "shuntd")
+    def start_driver(self, place, wait=True, dead_after_ms=None):
+        words = self.driver_words(place, dead_after_ms or self._dead_after_ms)
+        self.drivers[place] = self._start(place, "shuntd", words, "shuntd")
         if wait:
             self.await_driver(place)
 
@@ -148,9 +148,8 @@ class Window:
         """Until every driver has heard from every other one that it has a doorbell to."""
         if not self._bells:
             return
-        wanted = len(self.places) - 1
         deadline = time.monotonic() + limit_s
-        while any(p["arena"]["doorbells"] < wanted for p in self.show()["partitions"]):
+        while not all(peer["doorbell"]["present"] for p in self.show()["partitions"] for peer in p["peers"]):
             if time.monotonic() > deadline:
                 raise AssertionError(f"doorbells are missing: {self.shunt(HOST, 'window', 'show', self.device(HOST))}")
             time.sleep(0.1)
