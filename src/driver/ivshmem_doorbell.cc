@@ -33,10 +33,8 @@ IvshmemDoorbell::IvshmemDoorbell(std::shared_ptr<InterruptDevice> device, const 
   watch();
 }
 
-IvshmemDoorbell::~IvshmemDoorbell() {
-  poller_.remove(watch_);
-  words_.own->store(0, std::memory_order_relaxed);
-}
+// The word stays: the section may be another driver's by now. Whoever drives it next clears it (Core).
+IvshmemDoorbell::~IvshmemDoorbell() { poller_.remove(watch_); }
 
 // Bits above those that have a meaning: another version's word, or nonsense.
 std::uint64_t IvshmemDoorbell::peer_word() const {

@@ -123,7 +123,7 @@ std::string VfioDevice::check_sysfs() const {
     throw Never(
         "it is an ivshmem-plain device, which has no interrupts: QEMU's -device ivshmem-doorbell");
   }
-  const std::string group = link_name(device / "iommu_group");
+  std::string group = link_name(device / "iommu_group");
   if (group.empty()) {
     throw Never(
         "it has no IOMMU group, since this system has no IOMMU: QEMU's -machine q35 and "
