@@ -61,6 +61,7 @@ void clear_counters(layout::Section* s) {
     }
     clear(p.doorbell_kind);
     clear(p.doorbell_present);
+    clear(p.doorbell_address);
     clear(p.doorbells_rung);
   }
   for (layout::SeenListener& l : s->listeners) {

@@ -303,6 +303,7 @@ TEST_F(FarApart, BadDoorbells) {
   fails({"--doorbell", "a=unix:/x"}, "no other partition of that name", spec);
   fails({"--doorbell", "z=unix:/x"}, "no other partition of that name", spec);
   fails({"--doorbell", "b=/etc/passwd"}, "not a virtio-serial port", spec);
+  fails({"--doorbell", "b=vfio:0000:00:10"}, "write vfio:DOMAIN:BUS:SLOT.FUNCTION", spec);
   fails({"--doorbell", "b=smoke"}, "not virtio:NAME, unix:PATH, listen:PATH", spec);
 }
 

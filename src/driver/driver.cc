@@ -13,8 +13,8 @@
 
 #include "driver/datagram_doorbell.h"
 #include "driver/descriptor_carrier.h"
+#include "driver/doorbells.h"
 #include "driver/range_carrier.h"
-#include "driver/stream_doorbell.h"
 #include "driver/window_sockets.h"
 #include "window/error.h"
 #include "window/runtime_directory.h"
@@ -70,19 +70,19 @@ void Driver::make_doorbells() {
       throw window::WindowError(fmt::format("doorbell {}={}: {}", name, spec, wrong));
     }
   }
+  DoorbellMaker maker(core_, [this] { count(core_.counters().doorbells_received); });
   for (const auto& peer : core_.peers()) {
     if (!peer) continue;
     const auto spec = core_.options.doorbells.find(peer->name());
     if (spec == core_.options.doorbells.end()) {
       peer->doorbell = std::make_unique<DatagramDoorbell>(core_, mailbox_, *peer);
     } else {
-      peer->doorbell =
-          std::make_unique<StreamDoorbell>(spec->second, spec->first, core_.poller,
-                                           [this] { count(core_.counters().doorbells_received); });
+      peer->doorbell = maker.make(spec->second, *peer);
     }
     core_.peer_counters(*peer).doorbell_kind.store(
         static_cast<std::uint16_t>(peer->doorbell->kind()), std::memory_order_relaxed);
   }
+  maker.open();
 }
 
 Driver::~Driver() {

@@ -4,8 +4,8 @@
 //
 // Two ways to learn of messages in the other partitions' output queues. Polling: look at the lanes
 // again and again, paced by traffic. Interrupt: say in the section that we sleep, look once more,
-// sleep until a doorbell (a datagram on the `.peer` socket, or a byte stream of Options::doorbells) or
-// anything else wakes us. A driver that somebody alive cannot ring looks at the lanes by itself.
+// sleep until a doorbell (a datagram on the `.peer` socket, or what Options::doorbells says) or anything
+// else wakes us. A driver that somebody alive cannot ring looks at the lanes by itself.
 //
 // On a device it also watches whether the other partitions live, and whether its own place is still its own:
 // run() throws WindowError when it is not, or when the window was made again. Nothing is written after that, nor

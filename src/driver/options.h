@@ -22,7 +22,7 @@ struct Options {
   std::chrono::milliseconds dead_after{2500};    // silence after which another partition is dead
   std::vector<std::string> allow;                // whose programs may use it (policy.h)
   std::uint32_t areas_per_program = 0;           // at a time; 0: as many as there are
-  std::map<std::string, std::string> doorbells;  // by partition (stream_doorbell.h); else datagrams
+  std::map<std::string, std::string> doorbells;  // by partition (doorbells.h); else datagrams
 };
 
 }  // namespace shunt::driver

@@ -39,6 +39,8 @@ constexpr const char* kDoorbells =
     "file)\n"
     "  PEER=unix:PATH      connects to that socket: the host, to the chardev of such a port\n"
     "  PEER=listen:PATH    waits there for the other driver\n"
+    "  PEER=vfio:DDDD:BB:DD.F  the interrupts of that ivshmem-doorbell device, which vfio-pci has; "
+    "several PEERs may have the same one\n"
     "Of a PEER that cannot ring, the queue is looked at again and again.\n"
     "\n";
 

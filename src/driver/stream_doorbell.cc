@@ -70,10 +70,10 @@ StreamDoorbell::StreamDoorbell(const std::string& spec, const std::string& peer,
   } else if (take_prefix(&rest, "virtio:")) {
     how_ = How::kPortByName;
   } else if (!rest.starts_with('/')) {
-    throw window::WindowError(
-        fmt::format("doorbell {}: not virtio:NAME, unix:PATH, listen:PATH, or the "
-                    "path of a virtio-serial port",
-                    spec_));
+    throw window::WindowError(fmt::format(
+        "doorbell {}: not virtio:NAME, unix:PATH, listen:PATH, vfio:DDDD:BB:DD.F, or the "
+        "path of a virtio-serial port",
+        spec_));
   }
   path_ = rest;
   if (how_ == How::kConnect || how_ == How::kListen) address_ = address_of(spec_, path_);

@@ -45,8 +45,16 @@ enum class DoorbellKind : std::uint16_t {
   kNone = 0,
   kDatagram = 1,
   kVirtioSerial = 2,
-  kSocket = 3
+  kSocket = 3,
+  kIvshmem = 4
 };
+
+// PeerCounters::doorbell_address: how the peer interrupts this partition through their ivshmem device, and
+// whether it has been heard. 0: it cannot.
+inline constexpr std::uint64_t kIvshmemVectorMask = 0xffff;
+inline constexpr int kIvshmemNumberShift = 16;  // of this partition's device, 16 bits
+inline constexpr std::uint64_t kIvshmemThere = std::uint64_t{1} << 32;
+inline constexpr std::uint64_t kIvshmemHeard = std::uint64_t{1} << 33;
 
 struct alignas(128) SectionIdentity {  // written once, when the window is created
   std::uint32_t magic;
@@ -137,7 +145,7 @@ struct alignas(64) PeerCounters {                // one for each partition of th
   std::atomic<std::uint16_t> doorbell_kind;      // DoorbellKind
   std::atomic<std::uint16_t> doorbell_present;   // 1: it can ring us, and we it
   std::atomic<std::uint32_t> doorbells_rung;     // to it; modulo 2^32
-  std::uint64_t reserved;
+  std::atomic<std::uint64_t> doorbell_address;   // kIvshmem...
 };
 
 // A listener of this partition that connections were handed to. Valid while `connections` > 0;
@@ -190,6 +198,7 @@ static_assert(sizeof(SectionHeader) == 4096);
 static_assert(sizeof(PeerCounters) == 64);
 static_assert(offsetof(PeerCounters, doorbell_kind) == 48);
 static_assert(offsetof(PeerCounters, doorbells_rung) == 52);
+static_assert(offsetof(PeerCounters, doorbell_address) == 56);
 static_assert(sizeof(SeenListener) == 64);
 static_assert(sizeof(LaneControl) == 128);
 static_assert(sizeof(LaneAck) == 128);

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -18,6 +17,7 @@
 #include "layout/device.h"
 #include "window/error.h"
 #include "window/info_block.h"
+#include "window/pci_address.h"
 
 namespace shunt::window {
 namespace {
@@ -68,32 +68,25 @@ UniqueFd open_for(const std::string& name, const std::string& path, Access acces
 
 // ---- pci:DOMAIN:BUS:SLOT.FUNCTION ----
 
-// A function that nobody has enabled does not answer at its addresses.
+// What the firmware, or a former user, has enabled answers whatever the kernel's count of users says.
+bool answers(const std::string& folder) {
+  constexpr off_t kCommand = 4;
+  constexpr std::uint8_t kMemory = 2;
+  const UniqueFd fd(::open((folder + "/config").c_str(), O_RDONLY | O_CLOEXEC));
+  std::uint8_t command = 0;
+  return fd && ::pread(fd.get(), &command, 1, kCommand) == 1 && (command & kMemory) != 0;
+}
+
+// A function that nobody has enabled does not answer at its addresses. One that a driver has (vfio-pci, for
+// doorbells) can be enabled by that only.
 void enable_pci(const std::string& name, const std::string& folder) {
   const std::string path = folder + "/enable";
   if (read_number(path) != 0) return;
   const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!fd) fail_open(name, path, errno);
-  if (::write(fd.get(), "1", 1) != 1) {
+  if (::write(fd.get(), "1", 1) != 1 && !(errno == EBUSY && answers(folder))) {
     fail(fmt::format("cannot enable {}: {}", name, std::strerror(errno)));
   }
-}
-
-// "0000:00:04.0", or without the domain; the whole name, nullopt: no PCI address. What stands here
-// becomes a path, so every character counts.
-std::optional<std::string> pci_address(std::string text) {
-  constexpr std::string_view kForm = "hhhh:hh:hh.o";  // hexadecimal, octal
-  if (text.size() == kForm.size() - 5) text.insert(0, "0000:");
-  if (text.size() != kForm.size()) return std::nullopt;
-  for (std::size_t i = 0; i < kForm.size(); ++i) {
-    const char c = text[i];
-    const bool fits = kForm[i] == 'h'   ? std::isxdigit(static_cast<unsigned char>(c)) != 0
-                      : kForm[i] == 'o' ? c >= '0' && c <= '7'
-                                        : c == kForm[i];
-    if (!fits) return std::nullopt;
-    text[i] = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));  // as sysfs writes it
-  }
-  return text;
 }
 
 DeviceObject open_pci(const std::string& spec, Access access, const DeviceTree& tree) {

@@ -118,6 +118,8 @@ const char* doorbell_text(std::uint16_t kind) {
       return "virtio-serial";
     case layout::DoorbellKind::kSocket:
       return "socket";
+    case layout::DoorbellKind::kIvshmem:
+      return "ivshmem";
     default:
       return "";
   }

@@ -34,7 +34,8 @@ struct PeerStatus {
   std::uint64_t arrivals = 0;
   std::uint64_t arrivals_queued = 0;
   std::uint64_t arrivals_accepted = 0;
-  std::string doorbell;  // kind: datagram, virtio-serial, socket; "" before the driver's first life
+  // datagram, virtio-serial, socket, ivshmem; "" before the driver's first life
+  std::string doorbell;
   bool doorbell_present = false;
   std::uint32_t doorbells_rung = 0;  // to that peer
 };

@@ -17,12 +17,14 @@ MEMORY = -1
 
 
 class DoorbellServer:
-    """Serves on a unix socket until close(). Numbers: the lowest that is free, as QEMU's own server does."""
+    """Serves on a unix socket until close(). No number is given twice: when one comes back, the other QEMUs (7.2)
+    write into memory that they freed when it went (hw/misc/ivshmem.c, close_peer_eventfds), and end."""
 
     def __init__(self, path, memory_path, vectors=1):
         self.path = path
         self._vectors = vectors
         self._memory = os.open(memory_path, os.O_RDWR | os.O_CLOEXEC)
+        self._next = 0
         self._peers = {}  # number -> (connection, eventfds)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(path)
@@ -54,7 +56,8 @@ class DoorbellServer:
                     self._forget(key.data)
 
     def _welcome(self, connection):
-        number = next(n for n in range(len(self._peers) + 1) if n not in self._peers)
+        number = self._next
+        self._next += 1
         eventfds = [os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) for _ in range(self._vectors)]
         _tell(connection, VERSION)
         _tell(connection, number)

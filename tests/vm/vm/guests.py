@@ -9,7 +9,7 @@ from .doorbells import DoorbellServer
 from .guest import BOOT_LIMIT_S, Guest
 from .image import Image
 from .machine import Hardware
-from .memory import MIB, MODULES, SharedMemory
+from .memory import MIB, MODULES, VECTORS, SharedMemory
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BASE_MODULES = ["virtio_pci", "virtio_console", "virtio_net"]
@@ -131,7 +131,7 @@ class Guests:
         self.accel = accel.find(self.directory, self._kernel, self._initrd)
         self.network = network.make(self._net_kind)
         if self.memory.backing == "doorbell":
-            self._server = DoorbellServer(self.doorbell_path(), self.memory.path)
+            self._server = DoorbellServer(self.doorbell_path(), self.memory.path, VECTORS)
         for index in range(self._count):
             self._guests.append(Guest(index, f"vm{index}", network.address(index),
                                       lambda index=index: self._hardware(index),

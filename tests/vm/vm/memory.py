@@ -26,6 +26,7 @@ MODULES = {
     "pmem": ["virtio_pmem", "nd_pmem", "dax_pmem", "device_dax"],
 }
 PCI_SLOT = 0x10
+VECTORS = 2  # of an ivshmem-doorbell: one for each of two other guests
 PCI_ADDRESS = f"0000:00:{PCI_SLOT:02x}.0"  # in every guest
 PCI_DEVICE = f"/sys/bus/pci/devices/{PCI_ADDRESS}"
 
@@ -73,7 +74,8 @@ class SharedMemory:
             raise Unavailable(f"{' '.join(argv)}: {done.stdout} {done.stderr}")
 
     def machine_options(self):
-        return {"nvdimm": "on"} if self.backing == "nvdimm" else {}
+        # Under KVM interrupts are remapped only where QEMU has the I/O APIC; other accelerators ignore it.
+        return {"nvdimm": {"nvdimm": "on"}, "doorbell": {"kernel-irqchip": "split"}}.get(self.backing, {})
 
     def arguments(self, server_path=None):
         """QEMU's arguments for one guest. `server_path`: of the doorbell server."""
@@ -81,7 +83,7 @@ class SharedMemory:
             return []
         if self.backing == "doorbell":
             return ["-device", "intel-iommu,intremap=on", "-chardev", f"socket,id=doorbells,path={server_path}",
-                    "-device", f"ivshmem-doorbell,chardev=doorbells,vectors=1,addr={PCI_SLOT:#x}"]
+                    "-device", f"ivshmem-doorbell,chardev=doorbells,vectors={VECTORS},addr={PCI_SLOT:#x}"]
         memory = f"memory-backend-file,id=shared,mem-path={self.path},size={self.size},share=on"
         device = {
             "ivshmem": f"ivshmem-plain,memdev=shared,addr={PCI_SLOT:#x}",

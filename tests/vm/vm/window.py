@@ -13,7 +13,7 @@ from harness import run_id, settings
 from harness.process import Process
 
 from . import network
-from .memory import PCI_ADDRESS
+from .memory import PCI_ADDRESS, PCI_DEVICE
 
 HOST = "host"
 GUEST_ROOT = "/opt/shunt"
@@ -35,26 +35,32 @@ class Window:
     """`with Window(guests) as window:` makes it and starts all drivers.
 
     notify         of all drivers
-    bells          whether the drivers get doorbells (virtio-serial)
+    bells          whether the drivers get doorbells: interrupts with backing "doorbell" unless `serial`, else
+                   virtio-serial ports. A host cannot be interrupted, so interrupts leave it out
     dead_after_ms  how long a driver may be silent
     """
 
-    def __init__(self, guests, notify="interrupt", bells=True, dead_after_ms=2500, log_level="warning"):
+    def __init__(self, guests, notify="interrupt", bells=True, serial=False, dead_after_ms=2500,
+                 log_level="warning"):
         self.guests = guests
         self.notify = notify
         self.drivers = {}
         self._bells = bells
+        self.interrupts = guests.memory.backing == "doorbell" and not serial
         self._dead_after_ms = dead_after_ms
         self._log_level = log_level
         self._processes = []
         self._runtime = os.path.join(run_id.directory(), "vm-run")
         self.guest_device = f"pci:{PCI_ADDRESS}" if guests.memory.is_pci() else guests.memory.device
-        self.places = list(range(len(guests))) + ([HOST] if guests.network.namespace else [])
+        with_host = guests.network.namespace and not self.interrupts
+        self.places = list(range(len(guests))) + ([HOST] if with_host else [])
         self.made = False
 
     def __enter__(self):
         try:
             self.create()
+            for place in self.places if self.interrupts else []:
+                self.bind_to_vfio(place)
             for place in self.places:
                 self.start_driver(place, wait=False)
             for place in self.places:
@@ -110,18 +116,28 @@ class Window:
 
     # --- drivers ---
 
-    def driver_words(self, place):
+    def driver_words(self, place, dead_after_ms):
         words = ["--window", self.device(place), "--partition", self.name(place), "--notify", self.notify,
-                 "--dead-after", str(self._dead_after_ms), "--log-level", self._log_level, "--ready-fd", "1"]
+                 "--dead-after", str(dead_after_ms), "--log-level", self._log_level, "--ready-fd", "1"]
         for other in self.places if self._bells else []:
             if other == place:
                 continue
-            spec = f"unix:{self.guests.host_bell(other)}" if place == HOST else f"virtio:bell.{self.name(other)}"
-            words += ["--doorbell", f"{self.name(other)}={spec}"]
+            words += ["--doorbell", f"{self.name(other)}={self._doorbell(place, other)}"]
         return words
 
-    def start_driver(self, place, wait=True):
-        self.drivers[place] = self._start(place, "shuntd", self.driver_words(place), "shuntd")
+    def _doorbell(self, place, other):
+        if self.interrupts:
+            return f"vfio:{PCI_ADDRESS}"
+        return f"unix:{self.guests.host_bell(other)}" if place == HOST else f"virtio:bell.{self.name(other)}"
+
+    def bind_to_vfio(self, place):
+        """After each boot of a guest."""
+        self.guests[place].run(f"echo vfio-pci >{PCI_DEVICE}/driver_override && "
+                               f"echo {PCI_ADDRESS} >/sys/bus/pci/drivers_probe && test -e {PCI_DEVICE}/driver")
+
+    def start_driver(self, place, wait=True, dead_after_ms=None):
+        words = self.driver_words(place, dead_after_ms or self._dead_after_ms)
+        self.drivers[place] = self._start(place, "shuntd", words, "shuntd")
         if wait:
             self.await_driver(place)
 
@@ -132,9 +148,8 @@ class Window:
         """Until every driver has heard from every other one that it has a doorbell to."""
         if not self._bells:
             return
-        wanted = len(self.places) - 1
         deadline = time.monotonic() + limit_s
-        while any(p["arena"]["doorbells"] < wanted for p in self.show()["partitions"]):
+        while not all(peer["doorbell"]["present"] for p in self.show()["partitions"] for peer in p["peers"]):
             if time.monotonic() > deadline:
                 raise AssertionError(f"doorbells are missing: {self.shunt(HOST, 'window', 'show', self.device(HOST))}")
             time.sleep(0.1)
