@@ -65,7 +65,8 @@ wire::Reason Arrivals::hand_over(Peer& from, const wire::Message& message) {
   out.connect.flags = wire::kViaDriver;
   out.connect.id = 0;
   std::vector<int> passed;
-  for (const window::UniqueFd& fd : out.fds) passed.push_back(fd.get());
+  for (const window::UniqueFd& fd : out.made) passed.push_back(fd.get());
+  for (const StrangerFd& fd : out.sent) passed.push_back(fd.get());
   const int error = send_with_fds(rendezvous.socket.get(), wire::encode(out.connect), passed);
   if (error != 0) {
     // A listener that closes just now is no listener; anything else is a lack of resources.
@@ -109,6 +110,7 @@ void Arrivals::on_listener(std::uint64_t key) {
 void Arrivals::forget(std::uint64_t key) {
   const auto found = handed_.find(key);
   core_.poller.remove(found->second.watch);
+  found->second.rendezvous.hang_up();
   handed_.erase(found);
 }
 

@@ -18,7 +18,7 @@
 #include "driver/carrier.h"
 #include "driver/core.h"
 #include "driver/listeners_seen.h"
-#include "window/unique_fd.h"
+#include "driver/stranger_fd.h"
 #include "wire/message.h"
 #include "wire/reason.h"
 
@@ -35,7 +35,7 @@ class Arrivals {
 
  private:
   struct Handed {  // waits for the listener's accept
-    window::UniqueFd rendezvous;
+    StrangerFd rendezvous;
     Poller::Token watch = 0;
     Peer* from = nullptr;
     std::uint64_t from_generation = 0;

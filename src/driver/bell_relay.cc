@@ -38,7 +38,10 @@ BellRelay::BellRelay(Core& core, window::Arena& arena, window::Arena::Mapped map
       pending_(core.peers().size()) {}
 
 BellRelay::~BellRelay() {
-  for (auto& [key, link] : links_) core_.poller.remove(link.watch);
+  for (auto& [key, link] : links_) {
+    core_.poller.remove(link.watch);
+    link.bell.hang_up();
+  }
 }
 
 BellRelay::Key BellRelay::key_of(const LinkId& name) const {
@@ -52,13 +55,14 @@ BellRelay::Link* BellRelay::find(const LinkId& name) {
   return found != links_.end() ? &found->second : nullptr;
 }
 
-void BellRelay::open(const LinkId& name, window::UniqueFd bell, const window::AreaGrant& own,
+void BellRelay::open(const LinkId& name, StrangerFd bell, const window::AreaGrant& own,
                      std::uint64_t peer_window_offset) {
   const Key key = next_key_++;
   Link& link = links_[key];
   link.key = key;
   link.name = name;
   link.bell = std::move(bell);
+  refuse_descriptors(link.bell.get());
   link.own = own;
   link.peer_offset = peer_window_offset;
   names_[side_index(name.side)][packed(name)] = key;
@@ -66,6 +70,11 @@ void BellRelay::open(const LinkId& name, window::UniqueFd bell, const window::Ar
   link.watch = core_.poller.add(link.bell.get(), EPOLLIN,
                                 [this, key](std::uint32_t events) { on_bell(key, events); });
   count(counters().links);
+}
+
+bool BellRelay::rings(const LinkId& name) const {
+  const auto found = links_.find(key_of(name));
+  return found != links_.end() && !found->second.closed_here;
 }
 
 bool BellRelay::awaits_connected(const LinkId& name) const {
@@ -96,16 +105,18 @@ void BellRelay::on_bell(Key key, std::uint32_t events) {
   if (found == links_.end()) return;
   Link& link = found->second;
   std::array<std::uint8_t, kBytesAtOnce> bytes;
-  const ssize_t n = ::recv(link.bell.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
-  if (n > 0) {
+  const Received received = receive_with_fds(link.bell.get(), bytes);
+  if (received.cut || !received.fds.empty()) {
+    spoil(link);
+  } else if (received.size > 0) {
     // A hang-up is seen again behind the last of the bytes.
-    if (!link.deaf) on_bytes(link, std::span(bytes).first(static_cast<std::size_t>(n)));
-  } else if (n < 0 && (errno == EAGAIN || errno == EINTR) && (events & EPOLLHUP) == 0) {
+    on_bytes(link, std::span(bytes).first(received.size));
+  } else if (received.error == EAGAIN && (events & EPOLLHUP) == 0) {
     return;
   } else if ((events & EPOLLHUP) != 0 || closed_by_all(link.bell.get())) {
     close_here(link);
     look_whether_mapped(link);
-  } else if (!link.deaf) {
+  } else {
     spoil(link);  // half shut: no bell does that
   }
   forget_if_over(key);
@@ -118,7 +129,7 @@ void BellRelay::on_bytes(Link& link, std::span<const std::uint8_t> bytes) {
     link.first_bytes += part;
     bytes = bytes.subspan(part);
     if (link.first_bytes == link.first.size()) on_first(link);
-    if (link.deaf) return;
+    if (link.closed_here) return;
   }
   if (bytes.empty()) return;
   if (std::any_of(bytes.begin(), bytes.end(), [](std::uint8_t b) { return b != wire::kRing; })) {
@@ -196,13 +207,15 @@ void BellRelay::tell(Link& link, std::uint64_t bits) {
   pending_[link.name.peer - 1].push_back(link.key);
 }
 
-void BellRelay::flush() {
+bool BellRelay::flush() {
+  bool more = false;
   for (const auto& peer : core_.peers()) {
-    if (peer && !pending_[peer->number() - 1].empty()) flush_to(*peer);
+    if (peer && !pending_[peer->number() - 1].empty()) more = flush_to(*peer) || more;
   }
+  return more;
 }
 
-void BellRelay::flush_to(Peer& peer) {
+bool BellRelay::flush_to(Peer& peer) {
   std::deque<Key>& pending = pending_[peer.number() - 1];
   for (int i = 0; i < kMessagesAtOnce && !pending.empty() && core_.lane_has_room(peer); ++i) {
     wire::Message message;
@@ -220,10 +233,11 @@ void BellRelay::flush_to(Peer& peer) {
       if (bits != 0) message.notices[message.notice_count++] = bits | yours | link.name.id;
       forget_if_over(key);
     }
-    if (message.notice_count == 0) return;
+    if (message.notice_count == 0) return false;
     count(counters().notices_sent, message.notice_count);
     core_.post(peer, message);
   }
+  return !pending.empty() && core_.lane_has_room(peer);
 }
 
 void BellRelay::forget_name(const LinkId& name) {

@@ -11,11 +11,14 @@
 //           no program of ours maps the peer's area (window_lease.h)    -> kNoticeLetGo
 //   there:  kNoticeClosed -> fate = peer closed, bell half shut (our program sees the end behind its bytes)
 //           kNoticeLetGo  -> our area may be used again, once our own programs have let go of it too
-// A peer that is declared dead: as closed and let go at once, with fate = reset. Nothing is sent to it.
+// A peer that is declared dead: as closed and let go at once, with fate = reset. Nothing is sent to it. But where
+// its program had closed before, ours still reads what is left: the fate stays. Should the peer's next life give
+// the area out again, ours finds that out (ring/current.h).
 //
 // Invariants: nothing is written to a connecting program's bell before its CONNECTED; nothing of a listening
 // program's bell is relayed before its CONNECTED, which is the first thing on it. Bytes other than rings
-// reset the link. The bell's half is shut only after the fate was stored.
+// reset the link, and so do descriptors. The bell's half is shut only after the fate was stored. A link that is reset closes its bell at
+// once, whoever still holds the other end: who waits for its hang-up waits for whom it was reset for.
 // Limits: one link for each area of the own section; kBytesAtOnce of a bell in one round of the loop.
 //
 // Thread safety: one thread. Errors: counters; nothing throws but out of memory.
@@ -30,8 +33,8 @@
 #include <vector>
 
 #include "driver/core.h"
+#include "driver/stranger_fd.h"
 #include "window/arena.h"
-#include "window/unique_fd.h"
 #include "wire/message.h"
 
 namespace shunt::driver {
@@ -54,9 +57,11 @@ class BellRelay {
   ~BellRelay();  // every program sees a reset: its fate stays kFateOpen
 
   // `bell`: the driver's end. `own`: our program's area. The peer's area is known on the listening side.
-  void open(const LinkId& link, window::UniqueFd bell, const window::AreaGrant& own,
+  void open(const LinkId& link, StrangerFd bell, const window::AreaGrant& own,
             std::uint64_t peer_window_offset);
   bool knows(const LinkId& link) const { return key_of(link) != 0; }
+  // Whether its bell is still there. If not, its own area may be another link's by now.
+  bool rings(const LinkId& link) const;
   // Connecting side: whether CONNECTED may come. False also once the program has gone.
   bool awaits_connected(const LinkId& link) const;
   // CONNECTED goes onto the bell with `area`; then one ring to the peer, because the listening program
@@ -73,8 +78,9 @@ class BellRelay {
   void on_notices(Peer& from, const wire::Message& message);
   void reset_all(const Peer& peer);
   // Puts what is to be told into the lanes, as far as they have room; in every round of the loop, after
-  // flush_backlogs() and only for peers whose backlog is empty: a notice never overtakes a message.
-  void flush();
+  // flush_backlogs() and only for peers whose backlog is empty: a notice never overtakes a message. True: there is
+  // more, and room for it; nobody else will say so.
+  bool flush();
   // Looks again at links whose bell has hung up while the peer's area was still mapped.
   void sweep();
   bool wants_sweep() const { return !sweeping_.empty(); }
@@ -85,13 +91,12 @@ class BellRelay {
   struct Link {
     Key key = 0;
     LinkId name{};
-    window::UniqueFd bell;  // closed with closed_here
+    StrangerFd bell;  // closed with closed_here
     Poller::Token watch = 0;
     window::AreaGrant own;
     std::uint64_t peer_offset =
         0;                   // window offset of the peer's area; 0: not known, nothing mapped
     bool carrying = false;   // CONNECTED has passed the bell
-    bool deaf = false;       // nothing that the bell says counts any more
     bool ring_due = false;   // came before CONNECTED
     std::uint64_t tell = 0;  // notice bits that are to be sent
     bool queued = false;     // in pending_
@@ -99,6 +104,7 @@ class BellRelay {
     bool closed_here = false;
     bool let_go_here = false;
     bool closed_there = false;
+    std::uint32_t fate = layout::kFateOpen;  // as told to our program
     bool let_go_there = false;
     bool mute = false;           // the peer is gone: nothing is told
     wire::MessageBytes first{};  // listening side: CONNECTED, until it is whole
@@ -124,13 +130,14 @@ class BellRelay {
   void end_there(Link& link, std::uint32_t fate);
   void let_go_there(Link& link);
   void reset_here(Link& link);
+  void tell_fate(Link& link, std::uint32_t fate);
   void recall(Link& link);
   void spoil(Link& link);  // bytes that are no rings
   void abort_link(Link& link);
   void forget_name(const LinkId& name);
   void forget_if_over(Key key);
   void tell(Link& link, std::uint64_t bits);
-  void flush_to(Peer& peer);
+  bool flush_to(Peer& peer);
   layout::ArenaCounters& counters() { return core_.section().header.arena; }
 
   Core& core_;

@@ -11,7 +11,7 @@ void BellRelay::close_here(Link& link, std::uint64_t bits) {
   if (link.closed_here) return;
   link.closed_here = true;
   core_.poller.remove(std::exchange(link.watch, 0));
-  link.bell.reset();
+  link.bell.hang_up();
   arena_.end(link.own.index);
   if (!std::exchange(link.told_closed, true)) tell(link, wire::kNoticeClosed | bits);
 }
@@ -25,11 +25,16 @@ void BellRelay::look_whether_mapped(Link& link) {
   tell(link, wire::kNoticeLetGo);
 }
 
+// Before anything is done to the bell: who sees its end sees why.
+void BellRelay::tell_fate(Link& link, std::uint32_t fate) {
+  link.fate = fate;
+  arena_.area(link.own.index)->fate_line.fate.store(fate, std::memory_order_release);
+}
+
 void BellRelay::end_there(Link& link, std::uint32_t fate) {
   link.closed_there = true;
   if (link.closed_here) return;
-  // Released before the shutdown: who sees the end of the bell sees why.
-  arena_.area(link.own.index)->fate_line.fate.store(fate, std::memory_order_release);
+  tell_fate(link, fate);
   ::shutdown(link.bell.get(), SHUT_WR);
 }
 
@@ -78,20 +83,18 @@ void BellRelay::spoil(Link& link) {
   abort_link(link);
 }
 
-// The link stays until our program has closed its bell; nothing that it says counts any more.
 void BellRelay::abort_link(Link& link) {
+  if (link.closed_here) return;
   reset_here(link);
-  if (!std::exchange(link.told_closed, true)) {
-    tell(link, wire::kNoticeClosed | wire::kNoticeReset);
-  }
+  look_whether_mapped(link);
 }
 
+// The program may map its area for as long as it likes: the arena waits for that (window/arena.h).
 void BellRelay::reset_here(Link& link) {
-  if (!std::exchange(link.deaf, true)) count(counters().links_reset);
   if (link.closed_here) return;
-  arena_.area(link.own.index)->fate_line.fate.store(layout::kFateReset, std::memory_order_release);
-  ::shutdown(link.bell.get(), SHUT_WR);
-  core_.poller.modify(link.watch, 0);  // the hang-up comes all the same
+  count(counters().links_reset);
+  tell_fate(link, layout::kFateReset);
+  close_here(link, wire::kNoticeReset);
 }
 
 void BellRelay::reset_all(const Peer& peer) {
@@ -104,11 +107,10 @@ void BellRelay::reset_all(const Peer& peer) {
     link.mute = true;
     link.tell = 0;
     forget_name(link.name);
-    if (unaccepted(link)) {
-      withdrawn_(link.name);
-      close_here(link);
+    if (link.fate != layout::kFatePeerClosed) {
+      if (unaccepted(link)) withdrawn_(link.name);
+      reset_here(link);
     }
-    reset_here(link);
     link.closed_there = true;
     let_go_there(link);
     link.let_go_here = true;  // there is nobody to tell

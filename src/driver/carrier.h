@@ -19,6 +19,7 @@
 
 #include "driver/pass_fds.h"
 #include "driver/peer.h"
+#include "driver/stranger_fd.h"
 #include "window/unique_fd.h"
 #include "wire/message.h"
 #include "wire/reason.h"
@@ -56,7 +57,9 @@ class Carrier {
 
   struct Handover {  // what the listener's provider gets
     wire::Message connect;
-    std::vector<window::UniqueFd> fds;
+    // One of the two: descriptors of this driver's making, or those that the other program sent.
+    std::vector<window::UniqueFd> made;
+    std::vector<StrangerFd> sent;
   };
   // A CONNECT came for a listener that is there, a program of user `listener`. handed() follows.
   virtual wire::Reason arrive(Peer& from, const wire::Message& connect, uid_t listener,

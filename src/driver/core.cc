@@ -91,13 +91,13 @@ Core::Core(const Options& o)
   }
   begin_life();
   // On a device the lanes' generations are sessions.
-  queue_.emplace(own_.writable(), own_.geometry(),
+  queue_.emplace(own_.writable(), self.number, own_.geometry(),
                  on_device() ? generation_ << kRestartBits : generation_);
   for (std::uint32_t i = 0; i < table.count; ++i) {
     const bool other = i + 1 != self.number;
-    peers_.push_back(other ? std::make_unique<Peer>(backing, table.partitions[i], own_.writable(),
-                                                    options.dead_after)
-                           : nullptr);
+    peers_.push_back(
+        other ? std::make_unique<Peer>(backing, table.partitions[i], self, own_.writable(), options)
+              : nullptr);
   }
   if (on_device()) settle();
 }
@@ -112,8 +112,8 @@ void Core::settle() {
     bool all = now - begin >= 2 * options.tick;
     for (const auto& peer : peers_) {
       if (!peer) continue;
-      peer->liveness()->look(now);
-      if (peer->reader().follow_session()) peer->liveness()->look_at_session();
+      if (peer->liveness()->look(now) == Liveness::Change::kDied) new_session(*peer);
+      peer->reader().follow(peer->liveness()->session());
       if (!peer->liveness()->acknowledged(session(*peer), now, kWatchBriefly)) all = false;
     }
     beat();
@@ -145,34 +145,48 @@ Peer* Core::peer(std::uint32_t number) {
 }
 
 void Core::beat() {
+  if (disputed()) return;
   layout::SectionLife& life = section().header.life;
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   life.heartbeat_ms.store(static_cast<std::uint64_t>(now.tv_sec) * 1000 +
                               static_cast<std::uint64_t>(now.tv_nsec) / 1000000,
                           std::memory_order_relaxed);
-  if (on_device()) repair();
+  if (queue_ && on_device()) repair();
   // Release: whoever sees the beat sees the sessions that went before (Liveness::look).
   life.heartbeat.store(++beats_, std::memory_order_release);
 }
 
-// What others need to find us alive, if somebody wrote over it.
+// What others need to find us alive and to be heard, if somebody wrote over it. A session is not put back: who saw the
+// wrong one
+// has forgotten the connections, and would read the lane again from its beginning. It is over, like a lane that
+// broke.
 void Core::repair() {
   layout::SectionLife& life = section().header.life;
   life.generation.store(generation_, std::memory_order_relaxed);
   life.state.store(static_cast<std::uint32_t>(state_), std::memory_order_release);
+  queue_->mend();
   for (const auto& peer : peers_) {
     if (!peer) continue;
-    section().lanes[peer->number() - 1].generation.store(session(*peer), std::memory_order_release);
+    peer->reader().mend();
+    const auto& shown = section().lanes[peer->number() - 1].generation;
+    if (shown.load(std::memory_order_relaxed) == session(*peer)) continue;
+    if (peer->speaks()) {
+      peer->liveness()->break_lane();
+    } else {
+      new_session(*peer);
+    }
   }
 }
 
 bool Core::still_ours() {
   if (!tenancy_) return true;
-  const bool foreign_beat =
-      section().header.life.heartbeat.load(std::memory_order_relaxed) != beats_;
-  lost_ = lost_ || !tenancy_->still_ours(foreign_beat);
-  return !lost_;
+  return tenancy_->still_ours(beats_, generation_);
+}
+
+void Core::leave() {
+  lost_ = true;
+  own_.cut_off();
 }
 
 void Core::open() {
@@ -210,7 +224,10 @@ bool Core::lane_has_room(const Peer& peer) const {
 bool Core::post(Peer& peer, const wire::Message& message) {
   if (!peer.speaks()) return false;
   wire::Message stamped = message;
-  if (on_device()) stamped.session = peer.generation();
+  if (on_device()) {
+    stamped.session = peer.generation();
+    stamped.from_session = session(peer);
+  }
   const wire::MessageBytes bytes = wire::encode(stamped);
   if (peer.backlog.empty() && push(peer, bytes)) return true;
   count(counters().lane_full);

@@ -73,11 +73,14 @@ class Core {
   std::uint64_t session(const Peer& peer) const { return queue_->session(peer.number()); }
   void new_session(Peer& peer);
 
-  // Before beat(). False: another driver has this partition now, and this one is to leave without
-  // touching the section again.
+  // Before beat(). False: another driver has this partition now, and this one is to leave().
   bool still_ours();
-  // Another driver may have it: nothing is to be read or posted until still_ours() knows.
+  // Nothing that is written from here on reaches the section: it belongs to somebody else, or there is something
+  // else in its place.
+  void leave();
+  // Another driver may have it: nothing is to be read, acknowledged or posted until still_ours() knows.
   bool disputed() const { return tenancy_ && tenancy_->disputed(); }
+  // Not while disputed: the section may be another driver's, and its words the truth.
   void beat();
   void open();  // lanes are empty, sockets listen: the others may send
   void close();

@@ -100,8 +100,8 @@ wire::Reason DescriptorCarrier::arrive(Peer& from, const wire::Message& connect,
   auto fds = take(from, connect.id);
   if (!fds) return wire::Reason::kRefused;
   out->connect = connect;
-  out->fds.push_back(std::move(fds->area));
-  out->fds.push_back(std::move(fds->bell));
+  out->sent.push_back(std::move(fds->area));
+  out->sent.push_back(std::move(fds->bell));
   return wire::Reason::kNone;
 }
 

@@ -53,8 +53,8 @@ class DescriptorCarrier : public Carrier {
 
  private:
   struct Descriptors {
-    window::UniqueFd area;
-    window::UniqueFd bell;
+    StrangerFd area;
+    StrangerFd bell;
   };
   struct Stashed {
     std::uint32_t partition;

@@ -22,7 +22,10 @@
 namespace shunt::driver {
 namespace {
 
-constexpr int kMessagesAtOnce = 64;  // of one lane, before the others have their turn
+constexpr std::uint32_t kMessagesAtOnce = 64;  // of one lane, before the others have their turn
+
+// Enough for a thousand bells that hang up at once (Poller: 64 events), and never for ever.
+constexpr int kLastRounds = 16;
 
 // What a doorbell may take from the other driver's look at our section to our socket.
 constexpr std::chrono::microseconds kOnItsWay{500};
@@ -51,21 +54,12 @@ Driver::Driver(const Options& options)
   make_doorbells();
   stop_when_readable(stop_event_.get());
   start_ticking();
+  if (core_.on_device()) core_.poller.first_of_all([this] { after_sleep(); });
   core_.open();
   if (core_.on_device()) announce();
 }
 
 void Driver::make_doorbells() {
-  for (const auto& [name, spec] : core_.options.doorbells) {
-    const wire::Partition* partition = core_.table.by_name(name);
-    const char* wrong = !core_.on_device() ? "a window in a directory has its own doorbells"
-                        : partition == nullptr || partition == &core_.self
-                            ? "the window has no other partition of that name"
-                            : nullptr;
-    if (wrong != nullptr) {
-      throw window::WindowError(fmt::format("doorbell {}={}: {}", name, spec, wrong));
-    }
-  }
   DoorbellMaker maker(core_, [this] { count(core_.counters().doorbells_received); });
   for (const auto& peer : core_.peers()) {
     if (!peer) continue;
@@ -138,6 +132,17 @@ void Driver::run() {
     }
     wait(had_work, limit);
   }
+  say_the_last();
+}
+
+// What happened before we were told to stop is told before we are gone: a bell that hung up in the same moment is a
+// connection that ended as it should, not one that our end resets.
+void Driver::say_the_last() {
+  for (int round = 0; round < kLastRounds && !core_.disputed(); ++round) {
+    core_.poller.wait(std::chrono::microseconds{0});
+    core_.flush_backlogs();
+    carrier_->flush(Clock::now());
+  }
 }
 
 void Driver::wait(bool had_work, std::chrono::microseconds limit) {
@@ -146,6 +151,10 @@ void Driver::wait(bool had_work, std::chrono::microseconds limit) {
     return time == Poller::kForever ? limit : std::min(time, limit);
   };
   ticked_ = false;
+  if (core_.disputed()) {  // `sleeping` may be another driver's
+    core_.poller.wait(bounded(Poller::kForever));
+    return;
+  }
   if (!core_.interrupt_mode() || !everybody_can_ring()) {
     const int events = core_.poller.wait(bounded(pacing_.pause(had_work, Clock::now())));
     // A request that came in is traffic too; the heartbeat is not.
@@ -153,7 +162,7 @@ void Driver::wait(bool had_work, std::chrono::microseconds limit) {
     return;
   }
   core_.announce_sleep();
-  const bool news = !core_.disputed() && core_.any_lane_has_news();
+  const bool news = core_.any_lane_has_news();
   const int events =
       core_.poller.wait(news ? std::chrono::microseconds{0} : bounded(Poller::kForever));
   if (core_.on_device() && !news && events == 1 && ticked_ && core_.any_lane_has_news() &&
@@ -168,8 +177,8 @@ bool Driver::read_lanes() {
   const Clock::time_point now = Clock::now();
   for (const auto& peer : core_.peers()) {
     if (!peer) continue;
-    if (core_.on_device()) look_at(*peer, peer->liveness()->look(now));
-    if (peer->speaks() && read_lane(*peer)) {
+    if (core_.on_device()) look_at(*peer, now);
+    if (peer->speaks() && read_lane(*peer, kMessagesAtOnce)) {
       had_work = true;
       peer->doorbell->had_news();
     }
@@ -177,9 +186,9 @@ bool Driver::read_lanes() {
   return had_work;
 }
 
-bool Driver::read_lane(Peer& peer) {
+bool Driver::read_lane(Peer& peer, std::uint32_t most) {
   wire::MessageBytes bytes;
-  for (int i = 0; i < kMessagesAtOnce; ++i) {
+  for (std::uint32_t i = 0; i < most; ++i) {
     const window::ReadResult result = peer.reader().read(&bytes);
     if (result == window::ReadResult::kEmpty) return i > 0;
     if (result == window::ReadResult::kMessage) {
@@ -188,7 +197,7 @@ bool Driver::read_lane(Peer& peer) {
     }
     report(peer, result == window::ReadResult::kBadLane ? "counters beyond its ring"
                                                         : "an entry outside its buffers");
-    if (result == window::ReadResult::kBadLane && core_.on_device()) {
+    if (core_.on_device()) {
       peer.liveness()->break_lane();
       return true;
     }
@@ -200,6 +209,7 @@ void Driver::dispatch(Peer& from, const wire::MessageBytes& bytes) {
   const auto message = wire::decode(bytes.data(), bytes.size());
   if (!message.ok()) {
     report(from, "a malformed message");
+    if (core_.on_device()) from.liveness()->break_lane();
     return;
   }
   count(core_.counters().messages_received);
@@ -223,6 +233,7 @@ void Driver::report(Peer& from, const char* what) {
   count(core_.counters().messages_bad);
   const std::uint64_t generation = from.generation();
   if (std::exchange(from.reported_generation, generation) == generation) return;
+  if (!from.worth_a_line(Clock::now())) return;
   spdlog::warn("partition '{}': {} in its output queue; further ones are only counted", from.name(),
                what);
 }

@@ -8,13 +8,15 @@
 // else wakes us. A driver that somebody alive cannot ring looks at the lanes by itself.
 //
 // On a device it also watches whether the other partitions live, and whether its own place is still its own:
-// run() throws WindowError when it is not, or when the window was made again.
+// run() throws WindowError when it is not, or when the window was made again. Nothing is written after that, nor
+// after a pause before it was looked at.
 //
 // Thread safety: one thread runs the driver; stop() from any thread and from signal handlers.
 // Errors: the constructor throws WindowError (what to tell the user) or std::system_error.
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "driver/arrivals.h"
 #include "driver/carrier.h"
@@ -43,18 +45,23 @@ class Driver {
 
  private:
   bool read_lanes();
-  bool read_lane(Peer& peer);
+  bool read_lane(Peer& peer, std::uint32_t most);
   // On a device: what has become of the peer, and all that follows from it.
-  void look_at(Peer& peer, Liveness::Change change);
-  bool is_for_us(const Peer& from, const wire::Message& message) const;
+  void look_at(Peer& peer, Clock::time_point now);
+  bool is_for_us(Peer& from, const wire::Message& message);
   bool everybody_can_ring() const;
   void dispatch(Peer& from, const wire::MessageBytes& bytes);
   void report(Peer& from, const char* what);
   void wait(bool had_work, std::chrono::microseconds limit);
+  void say_the_last();
   void announce();
   void start_ticking();
   void on_tick();
   void watch_window(Clock::time_point now);
+  void watch_place(Clock::time_point now);
+  void after_sleep();
+  void look_at_head();
+  [[noreturn]] void leave(const std::string& why);
   void make_doorbells();
   void look_at_doorbells();
 
@@ -76,7 +83,9 @@ class Driver {
   Pacing pacing_;
   bool stopping_ = false;
   bool ticked_ = false;
+  bool head_damaged_ = false;  // and said so
   std::uint32_t ticks_unrung_ = 0;
+  Clock::time_point place_seen_ = Clock::now();  // when it was looked at whether it is still ours
 };
 
 }  // namespace shunt::driver

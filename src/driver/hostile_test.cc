@@ -202,8 +202,8 @@ class HostileDriver : public HostileProgram {
                                                       window::Access::kReadOnly);
     ASSERT_TRUE(own->try_lock());
     own->writable()->header.life.generation.store(kGeneration);
-    queue.emplace(own->writable(), own->geometry(), kGeneration);
-    reader.emplace(own->writable(), b_section->section(), 2u, own->geometry());
+    queue.emplace(own->writable(), 3u, own->geometry(), kGeneration);
+    reader.emplace(own->writable(), 3u, b_section->section(), 2u, own->geometry());
     own->writable()->header.life.state.store(1);
   }
   window::PushResult push(const wire::MessageBytes& bytes) {
@@ -311,7 +311,7 @@ TEST_F(HostileDriver, CountersBeyondTheRingCostOnlyThatLane) {
   // A lying acknowledgement: b cannot answer c any more, but serves a.
   own->writable()->acks[1].generation.store(b_section->section()->header.life.generation.load());
   own->writable()->acks[1].tail.store(1u << 30);
-  queue.emplace(own->writable(), own->geometry(), kGeneration + 1);
+  queue.emplace(own->writable(), 3u, own->geometry(), kGeneration + 1);
   ASSERT_EQ(window::PushResult::kPushed, push(wire::encode(request(5))));
   EXPECT_TRUE(eventually([&] { return status(2).lane_full == 1; }));
   expect_alive();

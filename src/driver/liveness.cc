@@ -1,12 +1,14 @@
 #include "driver/liveness.h"
 
+#include <utility>
+
 #include "base/untrusted.h"
 
 namespace shunt::driver {
 
 Liveness::Liveness(const layout::Section* section, std::uint32_t own_number,
-                   std::chrono::milliseconds dead_after)
-    : section_(section), own_number_(own_number), dead_after_(dead_after) {}
+                   std::chrono::milliseconds dead_after, std::chrono::milliseconds tick)
+    : section_(section), own_number_(own_number), dead_after_(dead_after), tick_(tick) {}
 
 bool Liveness::says_up() const {
   return Untrusted(section_->header.life.state).copy_acquire() ==
@@ -14,16 +16,11 @@ bool Liveness::says_up() const {
 }
 
 // 0 means that the peer empties its lane right now: what comes next is looked at when it is there.
-bool Liveness::see_session() {
+Liveness::Session Liveness::see_session() {
   const std::uint64_t session =
       Untrusted(section_->lanes[own_number_ - 1].generation).copy_acquire();
-  if (session == 0 || session == session_) return false;
-  session_ = session;
-  return true;
-}
-
-Liveness::Change Liveness::look_at_session() {
-  return see_session() && life_ == PeerLife::kAlive ? Change::kRestarted : Change::kNone;
+  if (session == 0 || session == session_) return Session::kSame;
+  return std::exchange(session_, session) < session ? Session::kLater : Session::kEarlier;
 }
 
 Liveness::Change Liveness::look(Clock::time_point now) {
@@ -40,20 +37,21 @@ Liveness::Change Liveness::look(Clock::time_point now) {
   if (first || beat || away) beat_seen_ = now;
   heartbeat_ = heartbeat;
   beaten_ = beaten_ || beat;
-  const bool new_session = see_session();
+  const Session session = see_session();
   const bool up = says_up();
   if (life_ != PeerLife::kAlive) {
-    broken_ = false;
-    if (!beat || !up || session_ == 0) return Change::kNone;
+    broken_ = false;  // a fresh start, whatever it was
+    if (!beat || !up || session_ == 0 || now - died_ < tick_) return Change::kNone;
     life_ = PeerLife::kAlive;
     return Change::kCame;
   }
-  if (broken_ || !up || now - beat_seen_ > dead_after_) {
+  if (broken_ || session == Session::kEarlier || !up || now - beat_seen_ > dead_after_) {
     broken_ = false;
     life_ = PeerLife::kDead;
+    died_ = now;
     return Change::kDied;
   }
-  return new_session ? Change::kRestarted : Change::kNone;
+  return session == Session::kLater ? Change::kRestarted : Change::kNone;
 }
 
 bool Liveness::acknowledged(std::uint64_t own_session, Clock::time_point now,

@@ -3,22 +3,29 @@
 //
 // A *session* is one side's numbering of a pair: the generation of its lane to the other (life << 16 |
 // restarts). It changes when that driver starts, and when it declares the other dead. Each message names
-// the receiver's session as its sender knows it; one with another session is dropped and counted. So
-// whatever was posted before a death is never acted on after it, by neither side.
+// the receiver's session as its sender knows it, and the sender's own; one whose sessions are not both those
+// of now is dropped and counted. So whatever was posted before a death is never acted on after it, by neither
+// side, and nothing twice.
 //
 //   kSilent   no beat seen yet                                             connects fail at once
 //   kAlive    the heart beat within dead_after
 //   kDead     declared: silent for dead_after, state down, a broken lane   connects fail at once
 //
-//   kSilent, kDead -> kAlive   a beat, and state up                                      kCame
-//   kAlive -> kDead            reset links, free ranges, restart the own lane            kDied
+//   kSilent, kDead -> kAlive   a beat, and state up, no earlier than a tick after kDied: kCame
+//                              whoever dies and comes at each look costs little
+//   kAlive -> kDead            read the lane to its end if it says that it goes; reset   kDied
+//                              links, free ranges, restart the own lane
 //   kAlive -> kAlive           the peer's session changed (it restarted, or it declared  kRestarted
 //                              *us* dead while we were away): reset links, free ranges;
 //                              no new session of ours
 //
-// The driver looks for a new session before it reads the lane, and acknowledges it after it has acted on the
-// change. So an acknowledgement of my session says "all my programs' connections to your earlier sessions
-// are reset". A starting driver gives out no area before every beating peer has said so.
+// No driver goes back to an earlier session. A lane that seems to was written over, and its messages of the
+// session that shows now may have been read before: that is a death, and our new session makes them stale.
+//
+// The driver looks for a new session before it reads the lane, and acknowledges the one that it has acted on,
+// whatever the lane shows by then. So an acknowledgement of my session says "all my programs' connections to your
+// earlier sessions are reset", but for those that your side had closed, of which mine may still read the rest. A
+// starting driver gives out no area before every beating peer has said so.
 //
 // A driver that was away itself (paused, starved) learns nothing from a heart that did not beat for it: the
 // time of silence then starts anew. A system that pauses as a whole loses no connection.
@@ -41,17 +48,17 @@ class Liveness {
 
   // `section`: the peer's.
   Liveness(const layout::Section* section, std::uint32_t own_number,
-           std::chrono::milliseconds dead_after);
+           std::chrono::milliseconds dead_after, std::chrono::milliseconds tick);
 
   enum class Change { kNone, kCame, kRestarted, kDied };
   // At least at every tick, and before each look at the peer's lane.
   Change look(Clock::time_point now);
-  // Only whether it has another session: kNone or kRestarted.
-  Change look_at_session();
   // The next look() says kDied, whatever the heart does.
   void break_lane() { broken_ = true; }
 
   PeerLife life() const { return life_; }
+  // Acquire: who sees that it does not sees everything that its lane will ever hold.
+  bool says_up() const;
   // Of the peer towards us, as last seen; 0: none yet.
   std::uint64_t session() const { return session_; }
   // Whether nobody is there who could still use what belonged to our earlier sessions: the peer has acknowledged
@@ -60,19 +67,21 @@ class Liveness {
                     std::chrono::milliseconds long_enough) const;
 
  private:
-  bool see_session();
-  bool says_up() const;
+  enum class Session { kSame, kLater, kEarlier };
+  Session see_session();
 
   const layout::Section* section_;
   std::uint32_t own_number_;
   std::chrono::milliseconds dead_after_;
+  std::chrono::milliseconds tick_;
   PeerLife life_ = PeerLife::kSilent;
   std::uint64_t session_ = 0;
   std::uint64_t heartbeat_ = 0;
   Clock::time_point first_look_{};
   Clock::time_point last_look_{};
   Clock::time_point beat_seen_{};  // or the end of our own absence
-  bool beaten_ = false;            // since the first look
+  Clock::time_point died_{};
+  bool beaten_ = false;  // since the first look
   bool broken_ = false;
 };
 

@@ -15,7 +15,7 @@ constexpr int kDatagramsAtOnce = 256;
 }  // namespace
 
 Mailbox::Mailbox(Core& core, window::UniqueFd socket)
-    : core_(core), own_(std::move(socket)), lines_(core.peers().size()) {
+    : core_(core), own_(socket.release()), lines_(core.peers().size()) {
   if (core_.interrupt_mode()) {
     own_watch_ = core_.poller.add(own_.get(), EPOLLIN, [this](auto) { drain(); });
   }

@@ -15,6 +15,7 @@
 #include "driver/datagram.h"
 #include "driver/pass_fds.h"
 #include "driver/poller.h"
+#include "driver/stranger_fd.h"
 #include "window/unique_fd.h"
 
 namespace shunt::driver {
@@ -51,7 +52,7 @@ class Mailbox {
   void watch(Line& line);
 
   Core& core_;
-  window::UniqueFd own_;
+  StrangerFd own_;  // what lies in its queue came from programs
   Poller::Token own_watch_ = 0;
   std::function<void(const Datagram&, Received&)> taker_;
   std::vector<Line> lines_;

@@ -4,6 +4,12 @@
 #include <cstring>
 
 namespace shunt::driver {
+namespace {
+
+constexpr std::size_t kSentAtOnceMax = 253;  // SCM_MAX_FD
+constexpr int kPassRights = 83;              // SO_PASSRIGHTS
+
+}  // namespace
 
 int send_with_fds(int socket, std::span<const std::uint8_t> bytes, std::span<const int> fds) {
   iovec iov{const_cast<std::uint8_t*>(bytes.data()), bytes.size()};
@@ -32,7 +38,7 @@ int send_with_fds(int socket, std::span<const std::uint8_t> bytes, std::span<con
 Received receive_with_fds(int socket, std::span<std::uint8_t> bytes) {
   iovec iov{bytes.data(), bytes.size()};
   alignas(
-      cmsghdr) char control[CMSG_SPACE(sizeof(int) * kPassedFdsMax) + CMSG_SPACE(sizeof(ucred))];
+      cmsghdr) char control[CMSG_SPACE(sizeof(int) * kSentAtOnceMax) + CMSG_SPACE(sizeof(ucred))];
   msghdr m{};
   m.msg_iov = &iov;
   m.msg_iovlen = 1;
@@ -65,6 +71,11 @@ Received receive_with_fds(int socket, std::span<std::uint8_t> bytes) {
     }
   }
   return r;
+}
+
+void refuse_descriptors(int socket) {
+  const int no = 0;
+  ::setsockopt(socket, SOL_SOCKET, kPassRights, &no, sizeof no);  // older kernels answer an error
 }
 
 }  // namespace shunt::driver

@@ -1,5 +1,7 @@
 #include "driver/peer.h"
 
+#include <utility>
+
 #include "base/untrusted.h"
 
 namespace shunt::driver {
@@ -7,17 +9,24 @@ namespace {
 
 constexpr std::chrono::seconds kStalledAfter{2};
 
+// Of log lines about one peer's life.
+constexpr std::chrono::minutes kLinesEvery{1};
+constexpr int kLinesMax = 10;
+
 }  // namespace
 
-Peer::Peer(const window::Backing& backing, const wire::Partition& partition, layout::Section* own,
-           std::chrono::milliseconds dead_after)
-    : partition_(partition), file_(backing, partition, window::Access::kReadOnly), own_(own) {
-  if (backing.device) liveness_.emplace(section(), own_->header.identity.partition, dead_after);
+Peer::Peer(const window::Backing& backing, const wire::Partition& partition,
+           const wire::Partition& self, layout::Section* own, const Options& options)
+    : partition_(partition),
+      own_number_(self.number),
+      file_(backing, partition, window::Access::kReadOnly),
+      own_(own) {
+  if (backing.device) liveness_.emplace(section(), own_number_, options.dead_after, options.tick);
   read_anew();
 }
 
 void Peer::read_anew() {
-  reader_.emplace(own_, section(), number(), file_.geometry(),
+  reader_.emplace(own_, own_number_, section(), number(), file_.geometry(),
                   liveness_ ? window::Sessions::kAsk : window::Sessions::kFollow);
 }
 
@@ -31,7 +40,9 @@ bool Peer::speaks() const { return !liveness_ || liveness_->life() == PeerLife::
 bool Peer::up(Clock::time_point now) {
   if (liveness_) {
     // One that has come a moment ago is not turned away.
-    if (liveness_->life() != PeerLife::kAlive) liveness_->look(now);
+    if (liveness_->life() != PeerLife::kAlive) {
+      came_ = liveness_->look(now) == Liveness::Change::kCame || came_;
+    }
     return liveness_->life() == PeerLife::kAlive;
   }
   const layout::SectionLife& life = section()->header.life;
@@ -46,6 +57,20 @@ bool Peer::up(Clock::time_point now) {
     heartbeat_seen_ = now;
   }
   return now - heartbeat_seen_ < kStalledAfter;
+}
+
+Liveness::Change Peer::look(Clock::time_point now) {
+  const Liveness::Change change = liveness_->look(now);
+  const bool came = std::exchange(came_, false);
+  return came && change == Liveness::Change::kNone ? Liveness::Change::kCame : change;
+}
+
+bool Peer::worth_a_line(Clock::time_point now) {
+  if (now - lines_since_ >= kLinesEvery) {
+    lines_since_ = now;
+    lines_ = 0;
+  }
+  return ++lines_ <= kLinesMax;
 }
 
 std::uint32_t Peer::sleeping() const { return Untrusted(section()->header.sleep.sleeping).copy(); }

@@ -51,7 +51,10 @@ int Poller::wait(std::chrono::microseconds limit) {
   std::array<epoll_event, kEventsAtOnce> events;
   const int count = ::epoll_pwait2(epoll_.get(), events.data(), kEventsAtOnce,
                                    limit == kForever ? nullptr : &time, nullptr);
+  const int error = errno;
+  if (first_) first_();
   if (count < 0) {
+    errno = error;
     if (errno == EINTR) return 0;
     fail("epoll_pwait2");
   }

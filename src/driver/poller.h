@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <unordered_map>
+#include <utility>
 
 #include "window/unique_fd.h"
 
@@ -30,6 +31,9 @@ class Poller {
   // Before the descriptor is closed. Does nothing for 0.
   void remove(Token token);
 
+  // Runs whenever wait() has slept, before every other callback.
+  void first_of_all(std::function<void()> callback) { first_ = std::move(callback); }
+
   static constexpr std::chrono::microseconds kForever{-1};
   // Runs the callbacks of what is ready; returns how many ran.
   int wait(std::chrono::microseconds limit);
@@ -41,6 +45,7 @@ class Poller {
   };
   window::UniqueFd epoll_;
   Token next_ = 1;
+  std::function<void()> first_;
   std::unordered_map<Token, Watch> watches_;
 };
 

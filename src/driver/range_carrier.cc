@@ -36,6 +36,7 @@ bool RangeCarrier::sound(const wire::Message& connect, const Received& received)
 }
 
 wire::Reason RangeCarrier::give(std::uint32_t peer, pid_t pid, window::AreaGrant* out) {
+  if (core_.disputed()) return wire::Reason::kNoMemory;  // it may be another driver's to give
   if (arena_.used() == arena_.total()) arena_.sweep(arena_.total());
   return arena_.give(peer, pid, out);
 }
@@ -63,6 +64,7 @@ int RangeCarrier::dispatch(std::uint64_t id, Peer&) {
 bool RangeCarrier::complete(std::uint64_t id, wire::Message* status, window::UniqueFd* fd) {
   const auto found = admitted_.find(id);
   if (found == admitted_.end()) return false;
+  if (!relay_.rings({found->second.peer, id, BellRelay::Side::kConnecting})) return false;
   const window::AreaGrant& own = found->second.own;
   *fd = lease({own.window_offset});
   if (!*fd) return false;
@@ -129,15 +131,16 @@ wire::Reason RangeCarrier::arrive(Peer& from, const wire::Message& connect, uid_
     arena_.end(own.index);
     return wire::Reason::kNoMemory;
   }
-  relay_.open(link, window::UniqueFd(bell[0]), own, *peer_offset);
+  relay_.open(link, StrangerFd(bell[0]), own, *peer_offset);
   arriving_ = link;
   out->connect = connect;
   out->connect.session = 0;
+  out->connect.from_session = 0;
   out->connect.area = for_program(*peer_offset);
   out->connect.own = for_program(own.window_offset);
   out->connect.own_generation = own.generation;
-  out->fds.push_back(std::move(device));
-  out->fds.emplace_back(bell[1]);
+  out->made.push_back(std::move(device));
+  out->made.emplace_back(bell[1]);
   return wire::Reason::kNone;
 }
 
@@ -197,7 +200,7 @@ void RangeCarrier::sweep(Clock::time_point now) {
 std::chrono::microseconds RangeCarrier::flush(Clock::time_point now) {
   const bool waiting = relay_.wants_sweep() || arena_.lingering() > 0;
   if (waiting) sweep(now);
-  relay_.flush();
+  if (relay_.flush()) return std::chrono::microseconds{0};
   if (!waiting) return Poller::kForever;
   return std::chrono::duration_cast<std::chrono::microseconds>(next_sweep_ - now);
 }

@@ -13,8 +13,7 @@
 #include <memory>
 #include <thread>
 
-#include "driver/support_test.h"
-#include "window/section_file.h"
+#include "driver/relay_support_test.h"
 
 namespace shunt::driver {
 namespace {
@@ -23,103 +22,6 @@ using namespace std::chrono_literals;
 using wire::Reason;
 
 constexpr std::uint32_t number(Reason r) { return static_cast<std::uint32_t>(r); }
-bool rung(const BellNews& news) { return news.rings > 0; }
-bool ended(const BellNews& news) { return news.ended; }
-bool told(const BellNews& news) { return news.message.has_value(); }
-
-constexpr std::uint32_t kAreas =
-    120;  // of each partition; a quarter is partition c's guaranteed share
-
-// A connection, both ends of it.
-struct Pair {
-  explicit Pair(const std::string& dir) : program(dir) {}
-  FakeProgram program;
-  FakeListener::Arrived arrived;
-  FakeArea a;       // of the program
-  FakeArea a_at_b;  // as the listener maps it
-  FakeArea b;       // of the listener
-  FakeArea b_at_a;
-  std::uint32_t fate_a() const { return a->fate_line.fate.load(); }
-  std::uint32_t fate_b() const { return b->fate_line.fate.load(); }
-  void close_a() {
-    program.bell.reset();
-    a = FakeArea();
-    b_at_a = FakeArea();
-  }
-  void close_b() {
-    arrived.fds.at(1).reset();
-    b = FakeArea();
-    a_at_b = FakeArea();
-  }
-};
-
-class Relay : public WindowFixture {
- protected:
-  void SetUp() override { begin(window::kSectionBytesDefault); }
-  void begin(std::uint64_t section_bytes) {
-    make_window(Kind::kDevice, kAreas, section_bytes);
-    backing = window::open_backing(spec);
-    for (int i = 0; i < 3; ++i) {
-      sections[i] = std::make_unique<window::SectionFile>(backing, backing.table.partitions[i],
-                                                          window::Access::kReadOnly);
-    }
-    a = start("a");
-    b = start("b");
-    listener = std::make_unique<FakeListener>();
-  }
-  std::unique_ptr<DriverProcess> start(const std::string& partition,
-                                       const std::string& dead_after = "15000") {
-    return std::make_unique<DriverProcess>(spec, partition, layout::NotifyMode::kInterrupt,
-                                           std::vector<std::string>{"--dead-after", dead_after});
-  }
-  void restart(const std::string& dead_after) {
-    a.reset();
-    b.reset();
-    a = start("a", dead_after);
-    b = start("b", dead_after);
-  }
-  const layout::ArenaCounters& areas(int of) { return sections[of]->section()->header.arena; }
-  const layout::SectionCounters& counters(int of) {
-    return sections[of]->section()->header.counters;
-  }
-  bool all_free() {
-    return eventually([&] { return areas(0).areas_used == 0 && areas(1).areas_used == 0; });
-  }
-  // Asked for, and arrived at the listener.
-  std::unique_ptr<Pair> ask() {
-    auto pair = std::make_unique<Pair>(dir);
-    EXPECT_EQ(kQueued, pair->program.ask(listener->address));
-    pair->arrived = listener->accept();
-    pair->a = std::move(pair->program.own);
-    pair->b = pair->arrived.own();
-    pair->a_at_b = pair->arrived.peer();
-    pair->arrived.fds.at(0).reset();  // as a provider does: the mappings keep the lease
-    return pair;
-  }
-  void accept(Pair& pair) {
-    accept_on_bell(pair.arrived);
-    pair.arrived.rendezvous.reset();
-    BellNews news = read_bell(pair.program.bell.get(), told);
-    pair.b_at_a = std::move(news.area);
-    EXPECT_EQ(1, read_bell(pair.arrived.bell(), rung).rings);
-  }
-  std::unique_ptr<Pair> connect() {
-    auto pair = ask();
-    accept(*pair);
-    return pair;
-  }
-  void expect_honest_service() {
-    auto pair = connect();
-    ring_bell(pair->program.bell.get());
-    EXPECT_EQ(1, read_bell(pair->arrived.bell(), rung).rings);
-  }
-
-  window::Backing backing;
-  std::unique_ptr<window::SectionFile> sections[3];
-  std::unique_ptr<DriverProcess> a;
-  std::unique_ptr<DriverProcess> b;
-  std::unique_ptr<FakeListener> listener;
-};
 
 TEST_F(Relay, AreasAreCleanAndApart) {
   auto first = connect();
@@ -429,8 +331,10 @@ TEST_F(Relay, WhoseProgramsMayUseTheWindow) {
 TEST_F(Relay, AWindowThatIsUnmadeIsLeftByItsDrivers) {
   auto pair = connect();
   const window::UniqueFd file(::open(spec.c_str(), O_WRONLY | O_CLOEXEC));
-  const std::uint64_t no_window = 0;
-  ASSERT_EQ(8, ::pwrite(file.get(), &no_window, sizeof no_window, 0));
+  const std::vector<std::uint8_t> nothing(
+      layout::kDeviceHeadBytes);  // as `shunt window destroy` leaves it
+  ASSERT_EQ(static_cast<ssize_t>(nothing.size()),
+            ::pwrite(file.get(), nothing.data(), nothing.size(), 0));
   for (DriverProcess* driver : {a.get(), b.get()}) {
     const int status = driver->wait();
     EXPECT_TRUE(WIFEXITED(status));

@@ -30,7 +30,7 @@ Rendezvous open_rendezvous(const wire::Endpoint& destination) {
   wire::UnixName names[3];
   const int count = wire::rendezvous_candidates(destination, names);
   for (int i = 0; i < count; ++i) {
-    window::UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    StrangerFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!socket) {
       result.reason = wire::Reason::kNoMemory;
       return result;

@@ -8,15 +8,15 @@
 
 #include <sys/types.h>
 
-#include "window/unique_fd.h"
+#include "driver/stranger_fd.h"
 #include "wire/endpoint.h"
 #include "wire/reason.h"
 
 namespace shunt::driver {
 
 struct Rendezvous {
-  window::UniqueFd socket;  // connected when `reason` is kNone
-  uid_t owner = 0;          // whose program listens there
+  StrangerFd socket;  // connected when `reason` is kNone
+  uid_t owner = 0;    // whose program listens there
   wire::Reason reason = wire::Reason::kNone;
 };
 

@@ -36,7 +36,7 @@ std::uint32_t number(wire::Reason reason) { return static_cast<std::uint32_t>(re
 Requests::Requests(Core& core, Carrier& carrier, window::UniqueFd listen_socket)
     : core_(core),
       carrier_(carrier),
-      listen_(std::move(listen_socket)),
+      listen_(listen_socket.release()),
       next_id_(wire::first_id(core.generation())),
       netns_cookie_(own_netns_cookie()),
       sending_(core.peers().size()) {
@@ -48,14 +48,21 @@ Requests::~Requests() {
   for (auto& [id, request] : requests_) core_.poller.remove(request.watch);
 }
 
+void Requests::pause_listening() {
+  core_.poller.modify(listen_watch_, 0);
+  listen_paused_ = true;
+}
+
 void Requests::on_connections() {
   for (int i = 0; i < kAcceptsAtOnce; ++i) {
-    window::UniqueFd program(
-        ::accept4(listen_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (crowded()) {
+      pause_listening();
+      return;
+    }
+    StrangerFd program(::accept4(listen_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!program) {
       if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED) return;
-      core_.poller.modify(listen_watch_, 0);  // EMFILE and the like would make the loop spin
-      listen_paused_ = true;
+      pause_listening();  // EMFILE and the like would make the loop spin
       return;
     }
     const std::uint64_t id = next_id_++;
@@ -78,6 +85,10 @@ void Requests::on_program(std::uint64_t id) {
   const auto found = requests_.find(id);
   if (found == requests_.end()) return;
   Request& request = found->second;
+  if (request.state == State::kArriving && crowded()) {
+    forget(id);
+    return;
+  }
   wire::MessageBytes bytes;
   Received received = receive_with_fds(request.program.get(), bytes);
   if (received.error == EAGAIN) return;
@@ -93,6 +104,7 @@ void Requests::on_program(std::uint64_t id) {
     refuse(id, no_descriptors ? wire::Reason::kNoMemory : wire::Reason::kRefused);
     return;
   }
+  refuse_descriptors(request.program.get());
   count(core_.counters().requests);
   const wire::Reason reason = accept_request(id, request, received, bytes.data());
   if (reason != wire::Reason::kNone) {
@@ -275,6 +287,7 @@ void Requests::forget(std::uint64_t id) {
   const auto found = requests_.find(id);
   if (found == requests_.end()) return;
   core_.poller.remove(found->second.watch);
+  found->second.program.hang_up();
   requests_.erase(found);
   carrier_.abandon(id);
 }

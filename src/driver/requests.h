@@ -7,6 +7,9 @@
 //     |<- STATUS or REFUSED -|                                  |
 //     |      (closes)        |<---- later: CONNECTED, REFUSED --|  counted only
 //
+// Descriptors are taken from anybody, before it is known who asks; so nothing is taken while too many are still
+// to be closed (stranger_fd.h).
+//
 // Invariants: at most kRequestsMax at a time, each with a time limit; a request is answered once or
 // cancelled by its program closing the socket. The descriptors of a request, and the areas behind
 // them, are the carrier's business. What programs and other drivers send is checked; a wrong message
@@ -22,6 +25,7 @@
 #include "driver/carrier.h"
 #include "driver/core.h"
 #include "driver/pass_fds.h"
+#include "driver/stranger_fd.h"
 #include "window/unique_fd.h"
 #include "wire/message.h"
 #include "wire/reason.h"
@@ -50,7 +54,7 @@ class Requests {
     kAsked,     // CONNECT is in the lane
   };
   struct Request {
-    window::UniqueFd program;
+    StrangerFd program;
     Poller::Token watch = 0;
     Clock::time_point deadline;
     State state = State::kArriving;
@@ -59,6 +63,7 @@ class Requests {
     wire::Message connect;
   };
 
+  void pause_listening();
   void on_connections();
   void on_program(std::uint64_t id);
   wire::Reason accept_request(std::uint64_t id, Request& request, Received& received,
@@ -73,9 +78,9 @@ class Requests {
 
   Core& core_;
   Carrier& carrier_;
-  window::UniqueFd listen_;
+  StrangerFd listen_;
   Poller::Token listen_watch_ = 0;
-  bool listen_paused_ = false;  // out of descriptors: goes on at the next check
+  bool listen_paused_ = false;  // goes on at the next check
   std::uint64_t next_id_;
   std::uint64_t netns_cookie_;
   std::unordered_map<std::uint64_t, Request> requests_;

@@ -74,8 +74,12 @@ std::optional<wire::Endpoint> reserved_source(int socket, const wire::Partition&
 }
 
 bool is_bell(int socket) {
+  sockaddr_storage peer;
+  socklen_t length = sizeof peer;
   return option<int>(socket, SOL_SOCKET, SO_DOMAIN) == AF_UNIX &&
-         option<int>(socket, SOL_SOCKET, SO_TYPE) == SOCK_STREAM;
+         option<int>(socket, SOL_SOCKET, SO_TYPE) == SOCK_STREAM &&
+         option<int>(socket, SOL_SOCKET, SO_ACCEPTCONN) == 0 &&
+         ::getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &length) == 0;
 }
 
 }  // namespace shunt::driver

@@ -24,7 +24,7 @@ std::optional<wire::Endpoint> reserved_source(int socket, const wire::Partition&
                                               std::uint64_t netns_cookie,
                                               const wire::Endpoint& destination);
 
-// Whether `socket` can be a bell: an AF_UNIX stream socket.
+// Whether `socket` can be a bell: a connected AF_UNIX stream socket. One that listens never hangs up.
 bool is_bell(int socket);
 
 }  // namespace shunt::driver

@@ -309,7 +309,7 @@ FakeListener::Arrived FakeListener::accept() {
   const auto message = wire::decode(bytes.data(), received.size);
   EXPECT_TRUE(message.ok());
   if (message.ok()) arrived.connect = message.value();
-  arrived.fds = std::move(received.fds);
+  for (StrangerFd& fd : received.fds) arrived.fds.emplace_back(fd.release());
   return arrived;
 }
 

@@ -60,15 +60,20 @@ void Tenancy::confirm(const std::string& partition, const std::string& window) c
   if (life_->token.load(std::memory_order_acquire) != token_) refuse(partition, window);
 }
 
-bool Tenancy::still_ours(bool foreign_beat) {
+bool Tenancy::still_ours(std::uint64_t own_heartbeat, std::uint64_t own_life) {
   const std::uint64_t token = life_->token.load(std::memory_order_acquire);
   if (token == token_) {
-    foreign_ticks_ = 0;
+    if (disputed() && ++own_ticks_ >= kOwnTicks) foreign_ticks_ = 0;
     return true;
   }
-  if (token != foreign_token_ || !foreign_beat) foreign_ticks_ = 0;
-  foreign_token_ = token;
-  if (++foreign_ticks_ >= kForeignTicks && foreign_beat) return false;
+  own_ticks_ = 0;
+  const Other seen{token, life_->generation.load(std::memory_order_relaxed),
+                   life_->heartbeat.load(std::memory_order_relaxed)};
+  const bool beats = seen.heartbeat != own_heartbeat && seen.heartbeat != other_.heartbeat;
+  const bool driver = beats && seen.token != 0 && seen.life != 0 && seen.life != own_life;
+  if (!driver || seen.token != other_.token || seen.life != other_.life) foreign_ticks_ = 0;
+  other_ = seen;
+  if (++foreign_ticks_ >= kForeignTicks && driver) return false;
   life_->token.store(token_, std::memory_order_release);
   return true;
 }

@@ -15,6 +15,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr std::uint64_t kLife = 5;
+constexpr std::uint64_t kBeats = 70;
+
 class TenancyTest : public ::testing::Test {
  protected:
   void TearDown() override { ::unsetenv("SHUNT_TEST_BOOT_ID"); }
@@ -46,7 +49,7 @@ TEST_F(TenancyTest, FirstDriverTakesItAtOnce) {
   EXPECT_NE(0u, life.token.load());
   EXPECT_EQ(60000u, life.dead_after_ms.load());
   tenancy.confirm("a", "w");
-  EXPECT_TRUE(tenancy.still_ours(false));
+  EXPECT_TRUE(tenancy.still_ours(kBeats, kLife));
 }
 
 TEST_F(TenancyTest, AnotherKernelsDriverThatBeatsKeepsIt) {
@@ -93,20 +96,50 @@ TEST_F(TenancyTest, OfTwoThatStartAtOnceOneGoes) {
   second.confirm("a", "w");
 }
 
-TEST_F(TenancyTest, ADamagedTokenEndsNobody) {
+TEST_F(TenancyTest, NoiseEndsNobody) {
   Tenancy tenancy(&life, 200ms);
   tenancy.take("a", "w");
-  for (int i = 0; i < 20; ++i) {
-    life.token.store(99);  // the same each time, and nobody beats
-    EXPECT_TRUE(tenancy.still_ours(false));
-    EXPECT_NE(99u, life.token.load());
-  }
+  const auto look = [&](std::uint64_t token, std::uint64_t of_life, std::uint64_t heartbeat) {
+    life.token.store(token);
+    life.generation.store(of_life);
+    life.heartbeat.store(heartbeat);
+    const bool ours = tenancy.still_ours(kBeats, kLife);
+    EXPECT_NE(token, life.token.load());
+    return ours;
+  };
   for (std::uint64_t i = 0; i < 20; ++i) {
-    life.token.store(100 + i);  // beats, but never twice the same
-    EXPECT_TRUE(tenancy.still_ours(true));
+    EXPECT_TRUE(look(99, kLife + 1, kBeats)) << "the same each time, and nobody beats";
+    EXPECT_TRUE(look(99, kLife, i)) << "in this driver's life";
   }
-  EXPECT_TRUE(tenancy.still_ours(false));
+  for (std::uint64_t i = 0; i < 20; ++i) EXPECT_TRUE(look(100 + i, kLife + 1, i)) << "other tokens";
+  for (std::uint64_t i = 0; i < 20; ++i) EXPECT_TRUE(look(99, kLife + 1 + i, i)) << "other lives";
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(look(0, 0, 0)) << "zeros over everything";
+  for (int i = 0; i < 20; ++i)
+    EXPECT_TRUE(look(~0ULL, ~0ULL, ~0ULL)) << "a heart that stands still";
+  EXPECT_TRUE(tenancy.still_ours(kBeats, kLife));
+  EXPECT_TRUE(tenancy.disputed());
+  EXPECT_TRUE(tenancy.still_ours(kBeats, kLife));
   EXPECT_FALSE(tenancy.disputed());
+}
+
+// Ticks of two kernels come as they like.
+TEST_F(TenancyTest, ADisputeIsNotOverBecauseTheOtherOneWasSlow) {
+  Tenancy tenancy(&life, 20ms);
+  tenancy.take("a", "w");
+  std::uint64_t beats = kBeats + 1000;
+  const auto other_looks = [&] {
+    life.token.store(99);
+    life.generation.store(kLife + 1);
+    life.heartbeat.store(++beats);
+  };
+  other_looks();
+  EXPECT_TRUE(tenancy.still_ours(kBeats, kLife));
+  EXPECT_TRUE(tenancy.still_ours(kBeats, kLife));
+  EXPECT_TRUE(tenancy.disputed()) << "the other one has not looked yet";
+  other_looks();
+  EXPECT_TRUE(tenancy.still_ours(kBeats, kLife));
+  other_looks();
+  EXPECT_FALSE(tenancy.still_ours(kBeats, kLife));
 }
 
 // The first was paused, the second took its place; the first comes back and must be the one that goes.
@@ -119,14 +152,24 @@ TEST_F(TenancyTest, WhoWasReplacedWhileItWasPausedLeaves) {
   Tenancy second(&life, 20ms);
   second.take("a", "w");
   second.confirm("a", "w");
+  std::uint64_t beats_of_first = kBeats;
+  std::uint64_t beats_of_second = kBeats + 1000;
+  const auto beat = [&](std::uint64_t& beats, std::uint64_t of_life) {
+    life.generation.store(of_life);
+    life.heartbeat.store(++beats);
+  };
+  beat(beats_of_second, kLife + 1);
   bool first_stays = true;
   for (int tick = 0; tick < 10 && first_stays; ++tick) {
-    first_stays = first.still_ours(true);
+    first_stays = first.still_ours(beats_of_first, kLife);
     EXPECT_TRUE(first.disputed());
-    EXPECT_TRUE(second.still_ours(true));
+    if (first_stays) beat(beats_of_first, kLife);
+    EXPECT_TRUE(second.still_ours(beats_of_second, kLife + 1));
+    beat(beats_of_second, kLife + 1);
   }
   EXPECT_FALSE(first_stays);
-  EXPECT_TRUE(second.still_ours(false));
+  EXPECT_TRUE(second.still_ours(beats_of_second, kLife + 1));
+  EXPECT_TRUE(second.still_ours(beats_of_second, kLife + 1));
   EXPECT_FALSE(second.disputed());
 }
 

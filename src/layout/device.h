@@ -11,7 +11,7 @@
 //
 // Everything but {size, granule, section_bytes, partition count} is computed from those four by
 // device_geometry(): what the superblock says of places must equal it. A reader copies superblock and table
-// into private memory once, when it attaches, and never looks at them again but for `generation`.
+// into private memory once, when it attaches, and afterwards only looks whether another window is there.
 //
 // Little-endian is not promised: all partitions run on one machine's processors, in its byte order.
 // device_geometry() and DeviceGeometry::area_at() take any numbers: what does not make sense does not fit.
@@ -48,7 +48,7 @@ struct DeviceSuperblock {            // 4096 bytes at offset 0
   std::uint32_t version;             // kDeviceVersion
   std::uint32_t header_bytes;        // sizeof(DeviceSuperblock)
   std::atomic<std::uint64_t>
-      generation;      // random; changes when the window is made again: drivers leave
+      generation;      // random; another in a head that is whole, or a head of zeros: drivers leave
   std::uint64_t size;  // bytes of the window, at most those of the object
   std::uint64_t granule;
   std::uint64_t section_bytes;  // of a control block; equal to the table's

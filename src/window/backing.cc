@@ -2,8 +2,12 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstring>
+#include <vector>
 
+#include "window/error.h"
 #include "window/runtime_directory.h"
 #include "window/superblock.h"
 #include "window/table_file.h"
@@ -53,12 +57,25 @@ Backing open_backing(const std::string& spec, Access access) {
   return backing;
 }
 
-bool Backing::still_the_same() const {
-  if (!device) return true;
+HeadState Backing::look_at_head() const {
+  if (!device) return HeadState::kSame;
   const layout::DeviceSuperblock& s = superblock(head);
   // Acquire, in this order: a generation read behind a good magic is one that was complete.
-  return s.magic.load(std::memory_order_acquire) == layout::kDeviceMagic &&
-         s.generation.load(std::memory_order_relaxed) == table.generation;
+  if (s.magic.load(std::memory_order_acquire) == layout::kDeviceMagic &&
+      s.generation.load(std::memory_order_relaxed) == table.generation) {
+    return HeadState::kSame;
+  }
+  std::vector<std::uint8_t> copy(kHeadCopyBytes);
+  std::memcpy(copy.data(), head.data(), copy.size());
+  if (std::all_of(copy.begin(), copy.end(), [](std::uint8_t b) { return b == 0; })) {
+    return HeadState::kGone;
+  }
+  try {
+    const bool other = check_head(copy.data(), *device)->table.generation != table.generation;
+    return other ? HeadState::kGone : HeadState::kSame;
+  } catch (const WindowError&) {
+    return HeadState::kDamaged;
+  }
 }
 
 }  // namespace shunt::window

@@ -4,7 +4,7 @@
 //   a device       one mappable object that holds everything (device_object.h, layout/device.h)
 //
 // Superblock and partition table are copied into private memory when the window is opened, and
-// checked as a whole; afterwards only the superblock's magic and generation are read again.
+// checked as a whole; afterwards they are only looked at to see whether another window has taken their place.
 // Everything above this file asks for a section (section_file.h) and gets a mapping; what differs
 // between the kinds hangs on `device`.
 //
@@ -25,6 +25,12 @@
 
 namespace shunt::window {
 
+enum class HeadState {
+  kSame,
+  kDamaged,  // or just being made again: look later
+  kGone,     // the window was made again, or unmade
+};
+
 struct Backing {
   std::string spec;  // canonical where it names a device; a directory as given
   wire::PartitionTable table;
@@ -40,8 +46,10 @@ struct Backing {
   Mapping head;                        // of the device, read-only
 
   BackingKind kind() const { return device ? device->kind : BackingKind::kDirectory; }
-  // False: the window on the device was made again, or unmade, since it was opened.
-  bool still_the_same() const;
+  // What has become of the head of the device since the window was opened. Only what making and unmaking leave
+  // behind counts as such, a whole head of another generation or nothing at all: everybody can write there, and
+  // words that somebody scribbles must not end the drivers of all partitions.
+  HeadState look_at_head() const;
 };
 
 // kReadOnly: to look at. A directory's files are opened for what each section is wanted for.

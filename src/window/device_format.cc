@@ -206,7 +206,7 @@ void create_device_window(const std::string& spec, const DevicePlan& plan, bool 
   write_head(plan.table, geometry, bytes.data());
   std::memcpy(head.data(), bytes.data(), bytes.size());  // magic is 0 in it
   complete(head, after_step);
-  // Pairs with the acquire load in Backing::still_the_same: all of the window comes with it.
+  // Pairs with the acquire load in Backing::look_at_head: all of the window comes with it.
   superblock(head).magic.store(layout::kDeviceMagic, std::memory_order_release);
   complete(head, after_step);
 }

@@ -113,7 +113,7 @@ TEST_F(DeviceWindowTest, CreateOpenShowDestroy) {
   EXPECT_EQ("b", window.table.partitions[1].name());
   EXPECT_EQ(4u, window.geometry.areas);
   EXPECT_EQ(base + "/run", fs::path(window.directory).parent_path());
-  EXPECT_TRUE(window.still_the_same());
+  EXPECT_EQ(HeadState::kSame, window.look_at_head());
 
   const WindowStatus status = read_status(device);
   ASSERT_TRUE(status.device);
@@ -125,10 +125,32 @@ TEST_F(DeviceWindowTest, CreateOpenShowDestroy) {
   ASSERT_TRUE(status.partitions[0].arena);
 
   destroy_device_window(device);
-  EXPECT_FALSE(window.still_the_same());
+  EXPECT_EQ(HeadState::kGone, window.look_at_head());
   EXPECT_EQ(kLeast, fs::file_size(device));
   EXPECT_SAYS(open_error(), "holds no window");
   create();  // nothing is left there
+}
+
+// Drivers ask whether they are to leave: a word that somebody scribbles is no reason.
+TEST_F(DeviceWindowTest, ADamagedHeadIsNotAnotherWindow) {
+  create();
+  const Backing window = open_backing(device);
+  const Mapping head = window.device->map(0, layout::kDeviceHeadBytes, Access::kReadWrite);
+  auto& superblock = *reinterpret_cast<layout::DeviceSuperblock*>(head.data());
+  for (std::atomic<std::uint64_t>* word : {&superblock.magic, &superblock.generation}) {
+    const std::uint64_t good = word->load();
+    for (const std::uint64_t lie : {std::uint64_t{0}, ~good, good + 1}) {
+      word->store(lie);
+      EXPECT_EQ(HeadState::kDamaged, window.look_at_head()) << lie;
+    }
+    word->store(good);
+    EXPECT_EQ(HeadState::kSame, window.look_at_head());
+  }
+  superblock.magic.store(0);  // a making that was cut short, at each of its steps
+  std::memset(head.data(), 0, sizeof superblock);
+  EXPECT_EQ(HeadState::kDamaged, window.look_at_head());
+  create(true);
+  EXPECT_EQ(HeadState::kGone, window.look_at_head());
 }
 
 TEST_F(DeviceWindowTest, SectionsAreWhereTheGeometrySays) {
@@ -177,7 +199,7 @@ TEST_F(DeviceWindowTest, SizeAndGranule) {
     p.granule = granule;
     EXPECT_SAYS(error(), "bad granule");
   }
-  EXPECT_TRUE(window.still_the_same());
+  EXPECT_EQ(HeadState::kSame, window.look_at_head());
 }
 
 TEST_F(DeviceWindowTest, TooSmallSaysHowMuchIsNeeded) {
@@ -203,7 +225,7 @@ TEST_F(DeviceWindowTest, WhatHoldsSomethingIsNotOverwritten) {
   EXPECT_TRUE(same_content(base + "/copy"));
   const Backing before = open_backing(device);
   create(true);
-  EXPECT_FALSE(before.still_the_same());
+  EXPECT_EQ(HeadState::kGone, before.look_at_head());
   EXPECT_NE(before.table.generation, open_backing(device).table.generation);
 }
 
@@ -327,9 +349,9 @@ TEST_F(DeviceWindowTest, TruncatedWhileItIsOpen) {
   const Backing window = open_backing(device);
   SectionFile own(window, window.table.partitions[0], Access::kReadWrite);
   const SectionFile other(window, window.table.partitions[1], Access::kReadOnly);
-  EXPECT_TRUE(window.still_the_same());
+  EXPECT_EQ(HeadState::kSame, window.look_at_head());
   fs::resize_file(device, 0);
-  EXPECT_FALSE(window.still_the_same());
+  EXPECT_EQ(HeadState::kGone, window.look_at_head());
   EXPECT_EQ(0u, other.section()->lanes[0].generation.load());
   own.writable()->header.life.heartbeat.store(1);  // no SIGBUS
 }

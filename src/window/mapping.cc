@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "window/error.h"
@@ -21,6 +22,12 @@ Mapping::Mapping(int fd, std::uint64_t offset, std::uint64_t bytes, Access acces
   }
   data_ = static_cast<std::uint8_t*>(memory);
   guard_mapping(memory, bytes);
+}
+
+void Mapping::cut_off() {
+  void* memory = ::mmap(data_, bytes_, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  if (memory == MAP_FAILED) std::abort();
 }
 
 Mapping::~Mapping() {

@@ -32,6 +32,10 @@ class Mapping {
   std::uint8_t* data() const { return data_; }
   std::uint64_t bytes() const { return bytes_; }
 
+  // From now on what is read and written here is private memory, zero at first: for a writer that has lost its
+  // place and still has to come to an end. Ends the process if the system has no room for that.
+  void cut_off();
+
  private:
   std::uint8_t* data_ = nullptr;
   std::uint64_t bytes_ = 0;

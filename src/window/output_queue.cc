@@ -7,11 +7,11 @@
 
 namespace shunt::window {
 
-OutputQueue::OutputQueue(layout::Section* own, const layout::SectionGeometry& geometry,
-                         std::uint64_t session)
+OutputQueue::OutputQueue(layout::Section* own, std::uint32_t own_number,
+                         const layout::SectionGeometry& geometry, std::uint64_t session)
     : own_(own),
       geometry_(geometry),
-      own_number_(own->header.identity.partition),
+      own_number_(own_number),
       sessions_(geometry.partition_count, session),
       heads_(geometry.partition_count, 0) {
   for (std::uint32_t i = 0; i < geometry.partition_count; ++i) {
@@ -36,6 +36,12 @@ void OutputQueue::restart_lane(std::uint32_t destination, std::uint64_t session)
   ring::full_fence();
   lane.head.store(0, std::memory_order_relaxed);
   lane.generation.store(session, std::memory_order_release);
+}
+
+void OutputQueue::mend() {
+  for (std::uint32_t i = 0; i < geometry_.partition_count; ++i) {
+    own_->lanes[i].head.store(heads_[i], std::memory_order_release);
+  }
 }
 
 PushResult OutputQueue::room(std::uint32_t destination, const layout::Section* reader) const {

@@ -27,8 +27,10 @@ enum class PushResult {
 
 class OutputQueue {
  public:
-  // Empties every lane for the session `session` (not 0). `own` must outlive the queue.
-  OutputQueue(layout::Section* own, const layout::SectionGeometry& geometry, std::uint64_t session);
+  // Empties every lane for the session `session` (not 0). `own` must outlive the queue; `own_number` comes from
+  // the partition table.
+  OutputQueue(layout::Section* own, std::uint32_t own_number,
+              const layout::SectionGeometry& geometry, std::uint64_t session);
 
   // `reader`: the section of partition `destination`.
   PushResult push(std::uint32_t destination, const layout::Section* reader,
@@ -38,6 +40,9 @@ class OutputQueue {
   // Empties one lane: what was not read of it is never read, and a reader that comes back from a pause finds a
   // new session. `session`: not 0, and not one that the lane had before.
   void restart_lane(std::uint32_t destination, std::uint64_t session);
+  // Writes once more where the lanes end: others may have written over it. Not their sessions, which are over if
+  // somebody did that.
+  void mend();
   std::uint64_t session(std::uint32_t destination) const { return sessions_[destination - 1]; }
 
  private:

@@ -7,52 +7,54 @@
 
 namespace shunt::window {
 
-QueueReader::QueueReader(layout::Section* own, const layout::Section* producer,
-                         std::uint32_t producer_number, const layout::SectionGeometry& geometry,
-                         Sessions sessions)
+QueueReader::QueueReader(layout::Section* own, std::uint32_t own_number,
+                         const layout::Section* producer, std::uint32_t producer_number,
+                         const layout::SectionGeometry& geometry, Sessions sessions)
     : producer_(producer),
-      lane_(producer->lanes[own->header.identity.partition - 1]),
+      lane_(producer->lanes[own_number - 1]),
       ack_(own->acks[producer_number - 1]),
       geometry_(geometry),
-      lane_index_(own->header.identity.partition - 1),
+      lane_index_(own_number - 1),
       sessions_(sessions) {
   // Acquire, in this order: the head belongs to this session or a later one. A later one shows as a
   // changed session at the first read.
   const std::uint64_t session = Untrusted(lane_.generation).copy_acquire();
-  follow(session, Untrusted(lane_.head).copy_acquire());
+  begin(session, Untrusted(lane_.head).copy_acquire());
 }
 
-void QueueReader::follow(std::uint64_t session, std::uint64_t tail) {
+void QueueReader::begin(std::uint64_t session, std::uint64_t tail) {
   session_ = session;
   tail_ = tail;
   broken_ = false;
-  ack_.tail.store(tail, std::memory_order_relaxed);
+  mend();
+}
+
+void QueueReader::mend() {
+  ack_.tail.store(tail_, std::memory_order_relaxed);
   // Pairs with the acquire load in OutputQueue::room: the tail comes with its session.
-  ack_.generation.store(session, std::memory_order_release);
+  ack_.generation.store(session_, std::memory_order_release);
 }
 
 bool QueueReader::new_session() const {
-  return Untrusted(lane_.generation).copy_acquire() != session_;
-}
-
-bool QueueReader::follow_session() {
   const std::uint64_t session = Untrusted(lane_.generation).copy_acquire();
-  if (session == session_) return false;
-  follow(session, 0);
-  return true;
+  return session != session_ && session != 0;
 }
 
+void QueueReader::follow(std::uint64_t session) {
+  if (session != session_ && session != 0) begin(session, 0);
+}
+
+// What read() would not read is no news: whoever looks again for it would never sleep.
 bool QueueReader::has_news() const {
-  if (new_session()) return true;
-  return !broken_ && Untrusted(lane_.head).copy_acquire() != tail_;
+  const std::uint64_t session = Untrusted(lane_.generation).copy_acquire();
+  if (session != session_) return session != 0;
+  return session_ != 0 && !broken_ && Untrusted(lane_.head).copy_acquire() != tail_;
 }
 
 ReadResult QueueReader::read(wire::MessageBytes* out) {
-  if (sessions_ == Sessions::kFollow) {
-    follow_session();
-  } else if (new_session()) {
-    return ReadResult::kEmpty;
-  }
+  const std::uint64_t session = Untrusted(lane_.generation).copy_acquire();
+  if (sessions_ == Sessions::kFollow) follow(session);
+  if (session != session_) return ReadResult::kEmpty;
   if (session_ == 0 || broken_) return ReadResult::kEmpty;
   // Acquire: the entry and the buffer of every position before head are visible.
   const std::uint64_t unread = Untrusted(lane_.head).copy_acquire() - tail_;

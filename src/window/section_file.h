@@ -47,6 +47,8 @@ class SectionFile {
 
   bool try_lock() { return window::try_lock(fd_.get(), lock_); }  // kReadWrite only
   bool locked() const { return window::locked(fd_.get(), lock_); }
+  // The section is somebody else's by now: nothing that is written through this object reaches it any more.
+  void cut_off() { memory_.cut_off(); }
 
  private:
   layout::Section* at() const { return reinterpret_cast<layout::Section*>(memory_.data()); }

@@ -26,7 +26,8 @@ constexpr std::size_t kAtOwnOffset = 104;      // u64
 constexpr std::size_t kAtOwnLength = 112;      // u64
 constexpr std::size_t kAtSession = 120;        // u64
 constexpr std::size_t kAtNoticeCount = 128;    // u16
-constexpr std::size_t kAtNotices = 136;        // 15 x u64
+constexpr std::size_t kAtFromSession = 136;    // u64
+constexpr std::size_t kAtNotices = 144;        // 14 x u64
 static_assert(kAtNotices + kNoticesMax * sizeof(std::uint64_t) == kMessageBytes);
 constexpr std::uint8_t kMagic[4] = {'S', 'H', 'M', 'S'};
 
@@ -83,6 +84,7 @@ bool sound_notices(const Message& m) {
   bare.type = m.type;
   bare.partition = m.partition;
   bare.session = m.session;
+  bare.from_session = m.from_session;
   bare.notice_count = m.notice_count;
   bare.notices = m.notices;
   return m == bare;
@@ -111,6 +113,7 @@ MessageBytes encode(const Message& m) {
   put(out, kAtOwnLength, m.own.length);
   put(out, kAtSession, m.session);
   put(out, kAtNoticeCount, m.notice_count);
+  put(out, kAtFromSession, m.from_session);
   for (std::uint32_t i = 0; i < kNoticesMax; ++i) put(out, kAtNotices + 8 * i, m.notices[i]);
   return out;
 }
@@ -144,6 +147,7 @@ Result<Message> decode(const std::uint8_t* bytes, std::size_t size) {
   m.own.length = get<std::uint64_t>(in.data(), kAtOwnLength);
   m.session = get<std::uint64_t>(in.data(), kAtSession);
   m.notice_count = get<std::uint16_t>(in.data(), kAtNoticeCount);
+  m.from_session = get<std::uint64_t>(in.data(), kAtFromSession);
   for (std::uint32_t i = 0; i < kNoticesMax; ++i) {
     m.notices[i] = get<std::uint64_t>(in.data(), kAtNotices + 8 * i);
   }

@@ -19,10 +19,11 @@
 // descriptor crosses the window. What differs:
 //
 //   CONNECT    fds to the own driver:       {socket that reserves the local port, bell}; no area yet
-//              between drivers:             `area` is the first area (kObjectSection), `session`
+//              between drivers:             `area` is the first area (kObjectSection)
 //              fds driver -> listener:      {device, bell}; `area` the first, `own` the second (kObjectWindow)
 //   STATUS     fds driver -> program:       {device}; `area` the first area (kObjectWindow)
 //   CONNECTED  between drivers: `area` the second (kObjectSection); on the bell kObjectWindow and {device}
+//   all        between drivers: both sides' sessions (driver/liveness.h)
 //   NOTICE     between drivers only: up to kNoticesMax connections that ring, were closed, or let go of an area
 //
 // A bell carries messages and rings; a ring is one byte 0x00, a message begins with 'S'. One kPlainMark says
@@ -84,7 +85,7 @@ inline constexpr std::uint64_t kNoticeLetGo = std::uint64_t{1}
 inline constexpr std::uint64_t kNoticeReset = std::uint64_t{1}
                                               << 59;  // only with kNoticeClosed: an abort
 inline constexpr std::uint64_t kNoticeId = (std::uint64_t{1} << 58) - 1;  // bit 58 is zero
-inline constexpr std::uint32_t kNoticesMax = 15;
+inline constexpr std::uint32_t kNoticesMax = 14;
 
 // The first of the ids that a driver gives in the life `generation`, all of which fit into kNoticeId: 26 bits of
 // the generation, 32 bits counted up.
@@ -105,6 +106,7 @@ struct Message {
   Location own;  // the *receiver's* area, chosen for it; CONNECT to a listener only
   std::uint32_t own_generation = 0;  // of the area at `own`
   std::uint64_t session = 0;         // of the receiver towards the sender, as the sender knows it
+  std::uint64_t from_session = 0;    // of the sender towards the receiver
   std::uint16_t notice_count = 0;    // 0, or 1 .. kNoticesMax in a NOTICE
   std::array<std::uint64_t, kNoticesMax> notices{};
   friend bool operator==(const Message&, const Message&) = default;

@@ -32,6 +32,7 @@ Message sample() {
   m.own.length = 6291456;
   m.own_generation = 0xe5f60718;
   m.session = 0x2122232425262728;
+  m.from_session = 0x3132333435363738;
   return m;
 }
 
@@ -40,6 +41,7 @@ Message notices() {
   m.type = MessageType::kNotice;
   m.partition = 2;
   m.session = 0x10003;
+  m.from_session = 0x20004;
   m.notice_count = 3;
   m.notices[0] = kNoticeRing | 5;
   m.notices[1] = kNoticeYours | kNoticeClosed | kNoticeReset | kNoticeLetGo | kNoticeId;
@@ -61,7 +63,7 @@ std::string hex(const std::uint8_t* bytes, std::size_t size) {
 // kWireVersion has to change with the encoding.
 TEST(Message, GoldenBytes) {
   const MessageBytes bytes = encode(sample());
-  EXPECT_EQ(hex(bytes.data(), 128),
+  EXPECT_EQ(hex(bytes.data(), 144),
             "53484d53020001000100000008000000\n"
             "8877665544332211d4c3b2a107000000\n"
             "0200409c0a4d00010000000000000000\n"
@@ -69,13 +71,14 @@ TEST(Message, GoldenBytes) {
             "060708090a0b0c0d0100000000000000\n"
             "08070605040302010010400000000000\n"
             "030000001807f6e51817161514131211\n"
-            "00006000000000002827262524232221\n");
-  for (std::size_t i = 128; i < bytes.size(); ++i) EXPECT_EQ(bytes[i], 0) << i;
+            "00006000000000002827262524232221\n"
+            "00000000000000003837363534333231\n");
+  for (std::size_t i = 144; i < bytes.size(); ++i) EXPECT_EQ(bytes[i], 0) << i;
 }
 
 TEST(Message, GoldenNotices) {
   const MessageBytes bytes = encode(notices());
-  EXPECT_EQ(hex(bytes.data(), 160),
+  EXPECT_EQ(hex(bytes.data(), 168),
             "53484d53020005000000000000000000\n"
             "00000000000000000000000002000000\n"
             "00000000000000000000000000000000\n"
@@ -84,9 +87,10 @@ TEST(Message, GoldenNotices) {
             "00000000000000000000000000000000\n"
             "00000000000000000000000000000000\n"
             "00000000000000000300010000000000\n"
-            "03000000000000000500000000000040\n"
-            "ffffffffffffffbb01000000ffffff13\n");
-  for (std::size_t i = 160; i < bytes.size(); ++i) EXPECT_EQ(bytes[i], 0) << i;
+            "03000000000000000400020000000000\n"
+            "0500000000000040ffffffffffffffbb\n"
+            "01000000ffffff13");
+  for (std::size_t i = 168; i < bytes.size(); ++i) EXPECT_EQ(bytes[i], 0) << i;
 }
 
 TEST(Message, NoticesRoundTripUpToTheLast) {
@@ -133,7 +137,7 @@ TEST(Message, NoticesWithoutSenseAreRefused) {
   EXPECT_TRUE(refused([](Message& m) { m.type = MessageType::kStatus; }));
   EXPECT_TRUE(refused([](Message& m) {
     m = sample();
-    m.notices[14] = kNoticeRing;
+    m.notices[13] = kNoticeRing;
   }));
 }
 

@@ -19,7 +19,7 @@ def parser(description):
     return p
 
 
-def main(exchange, options=None, description=None, compare=True):
+def main(exchange, options=None, description=None, compare=True, partitions="ab"):
     """Runs `exchange` in the chosen mode and exits. `options`: from an own parser() call."""
     options = options or parser(description or exchange.__doc__).parse_args()
 
@@ -30,7 +30,8 @@ def main(exchange, options=None, description=None, compare=True):
         if compare and options.mode != "native" and not options.no_native:
             with Stage("native") as stage:
                 expected = timed("native", exchange, stage)
-        with Stage(options.mode, options.notify, options.mib, options.dead_after_ms) as stage:
+        with Stage(options.mode, options.notify, options.mib, options.dead_after_ms,
+                   partitions) as stage:
             result = timed(options.mode, exchange, stage)
         if expected is not None and result != expected:
             raise AssertionError(f"not what the native run gave:\n  {result}\n  {expected}")

@@ -19,7 +19,7 @@ import time
 from . import run_id, settings
 from .process import Process
 
-ADDRESS = {"a": "10.77.0.1", "b": "10.77.0.2"}
+ADDRESS = {"a": "10.77.0.1", "b": "10.77.0.2", "c": "10.77.0.3"}
 PARTITION = {"client": "a", "server": "b"}
 RUNTIME_DIR = "SHUNT_RUNTIME_DIR"  # where drivers of windows on devices leave their sockets
 
@@ -40,14 +40,16 @@ def have_namespaces():
 class Stage:
     """Use as a context manager. Processes started here end with it."""
 
-    def __init__(self, mode, notify=None, mib=1024, dead_after_ms=15000):
-        """mib (the size) and dead_after_ms: of the window and its drivers, in the mode device."""
+    def __init__(self, mode, notify=None, mib=1024, dead_after_ms=15000, partitions="ab"):
+        """mib (the size) and dead_after_ms: of the window and its drivers, in the mode device. Partition c has no
+        network, only the window."""
         self.mode = mode
         self.notify = notify
         self.apart = mode in ("window", "device")
         self.host = ADDRESS["b"] if self.apart else "127.0.0.1"
         self.client_host = ADDRESS["a"] if self.apart else "127.0.0.1"
         self._mib = mib
+        self._partitions = partitions
         self._dead_after_ms = dead_after_ms
         self.shunted = mode != "native"
         self.window = None
@@ -83,12 +85,13 @@ class Stage:
             self._namespaces.clear()
 
     def start(self, side, argv, provider=True, require=True, **options):
-        """Starts a program on "server" or "client"; under Shunt unless told otherwise."""
+        """Starts a program on "server" or "client", or in the partition of that name; under Shunt unless told
+        otherwise."""
         prefix = []
         if self.shunted and provider:
             prefix = [settings.binary("shunt"), "run"]
             if self.apart:
-                prefix += ["--window", self.window, "--partition", PARTITION[side]]
+                prefix += ["--window", self.window, "--partition", PARTITION.get(side, side)]
             prefix += ["--require"] * require + ["--"]
         name = options.pop("name", os.path.basename(argv[0]))
         return self._start(self._enter(side) + prefix + argv, name, options)
@@ -141,7 +144,7 @@ class Stage:
         return process
 
     def _enter(self, side):
-        namespace = self._namespaces.get(PARTITION[side] if self.apart else "one")
+        namespace = self._namespaces.get(PARTITION.get(side, side) if self.apart else "one")
         return ["ip", "netns", "exec", namespace] if namespace else []
 
     def _make_namespace(self, name):
@@ -151,21 +154,34 @@ class Stage:
         ip("-n", full, "link", "set", "lo", "up")
 
     def _make_partitions(self):
-        for name in ADDRESS:
+        for name in self._partitions:
             self._make_namespace(name)
         a, b = (self._namespaces[n] for n in ("a", "b"))
         ip("-n", a, "link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", b)
-        for name, address in ADDRESS.items():
-            ip("-n", self._namespaces[name], "address", "add", address + "/24", "dev", "veth0")
+        for name in "ab":
+            ip("-n", self._namespaces[name], "address", "add", ADDRESS[name] + "/24", "dev", "veth0")
             ip("-n", self._namespaces[name], "link", "set", "veth0", "up")
+        for name in self._partitions[2:]:
+            ip("-n", self._namespaces[name], "address", "add", ADDRESS[name] + "/24", "dev", "lo")
         self.window = os.path.join(run_id.directory(), "window")
         if self.mode == "device":
             os.environ[RUNTIME_DIR] = os.path.join(run_id.directory(), "run")
             os.mkdir(os.environ[RUNTIME_DIR])
             with open(self.window, "xb") as file:
                 file.truncate(self._mib << 20)
-        self.shunt("window", "create", self.window,
-                   *(f"--partition={name}={address}" for name, address in ADDRESS.items()))
+        self._make_window()
         self._made = True
-        for name in ADDRESS:
+        for name in self._partitions:
             self.start_driver(name)
+
+    def make_anew(self):
+        """Ends the drivers that are left, and begins with a fresh window in the place of this one (device)."""
+        for driver in self.drivers.values():
+            driver.end()
+        self._make_window("--force")
+        for name in self._partitions:
+            self.start_driver(name)
+
+    def _make_window(self, *options):
+        self.shunt("window", "create", self.window, *options,
+                   *(f"--partition={name}={ADDRESS[name]}" for name in self._partitions))
