@@ -1,11 +1,14 @@
 #include "driver/doorbells.h"
 
+#include <fmt/format.h>
+
 #include <string_view>
 #include <utility>
 
 #include "driver/ivshmem_doorbell.h"
 #include "driver/stream_doorbell.h"
 #include "driver/vfio_device.h"
+#include "window/error.h"
 
 namespace shunt::driver {
 namespace {
@@ -15,7 +18,18 @@ constexpr std::string_view kVfio = "vfio:";
 }  // namespace
 
 DoorbellMaker::DoorbellMaker(Core& core, std::function<void()> on_ring)
-    : core_(core), on_ring_(std::move(on_ring)) {}
+    : core_(core), on_ring_(std::move(on_ring)) {
+  for (const auto& [name, spec] : core_.options.doorbells) {
+    const wire::Partition* partition = core_.table.by_name(name);
+    const char* wrong = !core_.on_device() ? "a window in a directory has its own doorbells"
+                        : partition == nullptr || partition == &core_.self
+                            ? "the window has no other partition of that name"
+                            : nullptr;
+    if (wrong != nullptr) {
+      throw window::WindowError(fmt::format("doorbell {}={}: {}", name, spec, wrong));
+    }
+  }
+}
 
 std::unique_ptr<Doorbell> DoorbellMaker::make(const std::string& spec, Peer& peer) {
   if (!spec.starts_with(kVfio)) {

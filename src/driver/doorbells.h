@@ -15,7 +15,7 @@ namespace shunt::driver {
 
 class DoorbellMaker {
  public:
-  // `on_ring` runs for each batch of rings.
+  // Throws for a doorbell to nobody. `on_ring` runs for each batch of rings.
   DoorbellMaker(Core& core, std::function<void()> on_ring);
 
   // `spec`: stream_doorbell.h, ivshmem_doorbell.h.

@@ -60,16 +60,6 @@ Driver::Driver(const Options& options)
 }
 
 void Driver::make_doorbells() {
-  for (const auto& [name, spec] : core_.options.doorbells) {
-    const wire::Partition* partition = core_.table.by_name(name);
-    const char* wrong = !core_.on_device() ? "a window in a directory has its own doorbells"
-                        : partition == nullptr || partition == &core_.self
-                            ? "the window has no other partition of that name"
-                            : nullptr;
-    if (wrong != nullptr) {
-      throw window::WindowError(fmt::format("doorbell {}={}: {}", name, spec, wrong));
-    }
-  }
   DoorbellMaker maker(core_, [this] { count(core_.counters().doorbells_received); });
   for (const auto& peer : core_.peers()) {
     if (!peer) continue;
