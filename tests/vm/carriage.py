@@ -41,10 +41,10 @@ def redis(w, server, client):
 
 def iperf(w, server, client):
     with w.start(server, ["iperf3", "-s", "-p", "7201", "-B", w.address(server), "--forceflush"]) as running:
-        running.line_with("Server listening")
         said = []
         moved = 0
         for options in ([], ["-R"], ["-P", "2"]):
+            running.line_with("Server listening")  # anew before each test: it closes its listener in between
             with w.start(client, ["iperf3", "-c", w.address(server), "-p", "7201", "--json", "-t", "1", *options]) as c:
                 report = json.loads(c.rest())
             assert "error" not in report, report["error"]
