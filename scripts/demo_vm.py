@@ -140,7 +140,7 @@ def demo(options):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--backing", choices=["ivshmem", "nvdimm", "pmem"], default="ivshmem")
+    arguments.add_argument("--backing", choices=["ivshmem", "doorbell", "nvdimm", "pmem"], default="ivshmem")
     arguments.add_argument("--notify", choices=["poll", "interrupt"], default="interrupt")
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.set_defaults(limit=420)
