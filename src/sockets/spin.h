@@ -10,8 +10,8 @@
 // which takes ten times as long in an emulated machine as elsewhere.
 //
 // Who has just rung a far peer knows that it sleeps, and that the own driver and the machine below have work to do
-// before an answer can come, perhaps on this very processor. So he does not spin but naps, for the shortest time that
-// there is, and looks in between.
+// before an answer can come, perhaps on this very processor. So he naps once, for the shortest time that there is,
+// before he looks, and gives the processor up between the looks to whoever wants it.
 //
 // A trial lasts some milliseconds on purpose: two programs that always sleep and wake each other are
 // kept on one CPU by the scheduler although another is idle. Only when both stay runnable over a few
@@ -26,6 +26,7 @@
 #include <cstdint>
 
 #include "sockets/restart.h"
+#include "sys/kernel.h"
 
 namespace shunt::sockets {
 
@@ -76,22 +77,28 @@ enum class Spin {
   kHandlerEnds,
 };
 
-// Naps until `ready()` or the budget of `us` is over.
+// After a far ring: naps once, then looks until `ready()` or the budget of `us` is over. Whoever else wants this
+// processor, our driver perhaps, has it between the looks.
 template <typename Ready>
-Spin nap_until(SpinBudget& budget, std::uint32_t us, Ready ready) {
+Spin nap_and_look(SpinBudget& budget, std::uint32_t us, Ready ready) {
+  constexpr int kLooksAtOnce = 64;
   const SignalsHeld held;
   const std::uint64_t start = ticks();
-  do {
-    nap();
-    if (ready()) {
-      budget.hit();
-      return Spin::kReady;
+  nap();
+  for (;;) {
+    for (int i = 0; i < kLooksAtOnce; ++i) {
+      if (ready()) {
+        budget.hit();
+        return Spin::kReady;
+      }
+      _mm_pause();
     }
     const SignalsHeld::Arrived arrived = held.arrived();
     if (arrived == SignalsHeld::Arrived::kEnds) return Spin::kHandlerEnds;
     if (arrived == SignalsHeld::Arrived::kRestarts) return Spin::kHandlerRestarts;
-  } while (ticks() - start <= us * ticks_per_us);
-  return Spin::kNothing;
+    if (ticks() - start > us * ticks_per_us) return Spin::kNothing;
+    sys::sched_yield();
+  }
 }
 
 // Looks until `ready()` or the budget is over. Notices preemption. `deadline_ns`: monotonic, <= 0: none.
@@ -99,7 +106,7 @@ template <typename Ready>
 Spin spin_until(SpinBudget& budget, std::int64_t deadline_ns, Ready ready) {
   const std::uint32_t us = budget.begin(deadline_ns);
   if (us == 0) return Spin::kNothing;
-  if (budget.far && take_rung_far()) return nap_until(budget, us, ready);
+  if (budget.far && take_rung_far()) return nap_and_look(budget, us, ready);
   const std::uint64_t start = ticks();
   const std::uint64_t limit = us * ticks_per_us;
   const std::uint64_t gap = budget.longest_look_us() * ticks_per_us;
