@@ -104,13 +104,14 @@ void BellRelay::on_bell(Key key, std::uint32_t events) {
   const auto found = links_.find(key);
   if (found == links_.end()) return;
   Link& link = found->second;
+  const bool told = events == EPOLLIN && tell_at_once(link);
   std::array<std::uint8_t, kBytesAtOnce> bytes;
   const Received received = receive_with_fds(link.bell.get(), bytes);
   if (received.cut || !received.fds.empty()) {
     spoil(link);
   } else if (received.size > 0) {
     // A hang-up is seen again behind the last of the bytes.
-    on_bytes(link, std::span(bytes).first(received.size));
+    on_bytes(link, std::span(bytes).first(received.size), told);
   } else if (received.error == EAGAIN && (events & EPOLLHUP) == 0) {
     return;
   } else if ((events & EPOLLHUP) != 0 || closed_by_all(link.bell.get())) {
@@ -122,7 +123,21 @@ void BellRelay::on_bell(Key key, std::uint32_t events) {
   forget_if_over(key);
 }
 
-void BellRelay::on_bytes(Link& link, std::span<const std::uint8_t> bytes) {
+// Whoever rang sleeps soon, and the peer's side sleeps: it hears of the ring before the bell is read. What was rung
+// between the two is told again.
+bool BellRelay::tell_at_once(Link& link) {
+  Peer& peer = *core_.peer(link.name.peer);
+  if (told_at_once_ || !link.carrying || link.mute || !pending_[link.name.peer - 1].empty() ||
+      !core_.lane_has_room(peer)) {
+    return false;
+  }
+  told_at_once_ = true;
+  tell(link, wire::kNoticeRing);
+  flush_to(peer);
+  return true;
+}
+
+void BellRelay::on_bytes(Link& link, std::span<const std::uint8_t> bytes, bool told) {
   if (link.name.side == Side::kListening && !link.carrying) {
     const std::size_t part = std::min(bytes.size(), link.first.size() - link.first_bytes);
     std::memcpy(link.first.data() + link.first_bytes, bytes.data(), part);
@@ -137,7 +152,8 @@ void BellRelay::on_bytes(Link& link, std::span<const std::uint8_t> bytes) {
     return;
   }
   count(counters().rings_relayed, bytes.size());
-  tell(link, wire::kNoticeRing);
+  // One byte: it is the one that made the bell readable, and came before what was told.
+  if (!told || bytes.size() > 1) tell(link, wire::kNoticeRing);
 }
 
 // What our program says of its area is not needed: it is the one that it was given.
@@ -208,6 +224,7 @@ void BellRelay::tell(Link& link, std::uint64_t bits) {
 }
 
 bool BellRelay::flush() {
+  told_at_once_ = false;
   bool more = false;
   for (const auto& peer : core_.peers()) {
     if (peer && !pending_[peer->number() - 1].empty()) more = flush_to(*peer) || more;

@@ -119,7 +119,9 @@ class BellRelay {
   }
 
   void on_bell(Key key, std::uint32_t events);
-  void on_bytes(Link& link, std::span<const std::uint8_t> bytes);
+  bool tell_at_once(Link& link);
+  // `told`: one ring has been told already, before the bytes were read.
+  void on_bytes(Link& link, std::span<const std::uint8_t> bytes, bool told);
   void on_first(Link& link);  // CONNECTED of the listening program is whole
   void ring_program(Link& link);
   void on_notice(Peer& from, std::uint64_t notice);
@@ -149,6 +151,7 @@ class BellRelay {
   std::unordered_map<std::uint64_t, Key> names_[2];  // [side]: peer and id
   std::vector<std::deque<Key>> pending_;             // [peer - 1]
   std::vector<Key> sweeping_;
+  bool told_at_once_ = false;  // in this round of the loop
 };
 
 }  // namespace shunt::driver

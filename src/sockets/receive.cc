@@ -141,7 +141,8 @@ long wait_readable(int fd, Socket* s, std::uint64_t seen, std::int64_t deadline,
   if (!sleep) return 0;
   s->read_spin.slept(static_cast<std::uint32_t>(std::min<std::uint64_t>(slept_us, 1'000'000)));
   if (result == 0) vain.another();
-  look_at_bell(fd, s);
+  // The ring may stay where it is if it says what the ring buffer says too: the next sleep drains the bell.
+  if (result != 0 || !worth_a_look(c, seen)) look_at_bell(fd, s);
   return result;
 }
 
