@@ -123,8 +123,7 @@ void BellRelay::on_bell(Key key, std::uint32_t events) {
   forget_if_over(key);
 }
 
-// Whoever rang sleeps soon, and the peer's side sleeps: it hears of the ring before the bell is read. What was rung
-// between the two is told again.
+// With a byte on the bell of `link`, which carries and so outlives flush_to().
 bool BellRelay::tell_at_once(Link& link) {
   Peer& peer = *core_.peer(link.name.peer);
   if (told_at_once_ || !link.carrying || link.mute || !pending_[link.name.peer - 1].empty() ||

@@ -2,9 +2,10 @@
 //
 //   program --byte--> [bell] this driver --kNotice ring--> queue + doorbell --> other driver --byte--> program
 //
-// What a program rings is remembered as one bit of its link and leaves with the next notice for that peer:
-// however often a bell rings, a lane carries at most one ring for each link at a time. No bit is ever
-// dropped: links with something to tell wait in a queue for each peer, in order, until the lane has room.
+// What a program rings is remembered as one bit of its link and leaves with the next notice for that peer: however
+// often a bell rings, a round of the loop tells of it once. But the first ring of a round is told before its bell is
+// read, because the peer sleeps and waits for nothing else; what the bell holds behind that ring is told again. No bit
+// is ever dropped: links with something to tell wait in a queue for each peer, in order, until the lane has room.
 //
 // A link ends in two halves. Each is told once, and the link is forgotten when both are complete:
 //   here:   the bell hangs up (no process holds the program's end)      -> kNoticeClosed
