@@ -3,17 +3,12 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "base/untrusted.h"
-#include "ring/fence.h"
-#include "sockets/area_source.h"
-#include "sockets/bell.h"
 #include "sockets/downgrade.h"
 #include "sockets/epoll_internal.h"
-#include "sockets/establish.h"
+#include "sockets/leave.h"
 #include "sockets/listener.h"
 #include "sockets/options.h"
 #include "sockets/status.h"
-#include "sockets/stream.h"
 #include "sys/kernel.h"
 
 #ifndef CLOSE_RANGE_CLOEXEC
@@ -25,104 +20,12 @@ namespace shunt::sockets {
 namespace {
 
 int process_id = 0;
-constexpr std::int64_t kForkPatienceNs = 50'000'000;
-constexpr std::int64_t kClosePatienceNs = 10'000'000'000;  // blocking; a tenth of it otherwise
-constexpr unsigned kInternalBelow = 20'000;                // move_high() stays near its floor
+constexpr unsigned kInternalBelow = 20'000;  // move_high() stays near its floor
 
 struct OwnSearch {
   int fd;
   bool found;
 };
-
-// With a connection, no ring or drain may be under way on a number while it changes hands: Still.
-Connection* connection_of(const Socket* s) {
-  return s != nullptr && s->kind.load(std::memory_order_acquire) == Kind::kConnection
-             ? s->connection
-             : nullptr;
-}
-
-// Before a descriptor of `s` goes: whether it is this process's last. `pins`: the caller's own.
-void announce_if_last(Socket* s, std::uint32_t pins) {
-  if (s->kind.load(std::memory_order_acquire) != Kind::kConnection) return;
-  if (s->refs.load(std::memory_order_acquire) == 1 + pins) announce_close(s);
-}
-
-// Before that, with no lock held: a peer that has downgraded the connection reads the bell alone, and what we
-// wrote into the area would be lost. `deadline`: monotonic ns; 0: as patient as the socket.
-void finish_sending(int fd, Socket* s, std::uint32_t pins, std::int64_t deadline) {
-  if (s->kind.load(std::memory_order_acquire) != Kind::kConnection) return;
-  if (s->refs.load(std::memory_order_acquire) != 1 + pins) return;
-  if (s->connection->peer.load(std::memory_order_acquire) == nullptr) look_at_bell(fd, s);
-  absorb_events(s->connection);
-  follow_downgrade(fd, s);
-  if (!downgraded(s->connection)) return;
-  if (deadline == 0) {
-    const bool waits = !s->connection->nonblocking.load(std::memory_order_relaxed);
-    deadline = sys::monotonic_ns() + (waits ? kClosePatienceNs : kClosePatienceNs / 10);
-  }
-  send_rest_before_close(fd, s, deadline);
-}
-
-// The last close is announced like a ring: a peer that switches either waits until it is done, and then finds what
-// we have written in our area, or is seen here, and what we have written is sent over the bell first.
-class Leave {
- public:
-  // With the connection's locks held. `pins`: the caller's own.
-  Leave(int fd, const Socket* s, std::uint32_t pins) {
-    const bool last = s != nullptr &&
-                      s->kind.load(std::memory_order_acquire) == Kind::kConnection &&
-                      s->refs.load(std::memory_order_acquire) == 1 + pins &&
-                      s->connection->holders.load(std::memory_order_acquire) == 1;
-    if (!last || s->connection->relayed || downgraded(s->connection)) return;
-    const layout::Area* peer = s->connection->peer.load(std::memory_order_acquire);
-    line_ = &s->connection->own->switch_line;
-    line_->ringing.fetch_add(1, std::memory_order_seq_cst);
-    ring::full_fence();
-    if (peer != nullptr) {
-      switching_ = Untrusted(peer->switch_line.plain).copy_acquire() != layout::kCarrying;
-    } else if (!s->connection->gone_noticed.load(std::memory_order_relaxed)) {
-      // CONNECTED may have come, and more behind it. If it has not, the peer will see that we leave.
-      pollfd p{fd, POLLIN, 0};
-      const timespec now{0, 0};
-      switching_ = sys::ppoll(&p, 1, &now, nullptr) == 1;
-    }
-  }
-  ~Leave() {
-    if (line_ != nullptr) line_->ringing.fetch_sub(1, std::memory_order_release);
-  }
-  Leave(const Leave&) = delete;
-  Leave& operator=(const Leave&) = delete;
-  // False: release the locks, finish_sending(), and try again.
-  bool allowed() const { return !switching_; }
-  void for_good() { line_ = nullptr; }  // at exit: the kernel closes, later
-
- private:
-  layout::SwitchLine* line_ = nullptr;
-  bool switching_ = false;
-};
-constexpr int kLeaveTries = 1000;  // then without: a peer that says it switches for ever
-
-// Has `go` done, which closes `fd`, where a peer's downgrade cannot lose what was written before. `s`: what `fd`
-// names, pinned, or null. `go` gets the Leave, and runs with the connection's locks held.
-template <typename Go>
-void leave_with(int fd, Socket* s, std::uint32_t pins, std::int64_t deadline, Go go) {
-  for (int i = 0;; ++i) {
-    if (s != nullptr) finish_sending(fd, s, pins, deadline);
-    const Still still(connection_of(s));
-    Leave leave(fd, s, pins);
-    if (!leave.allowed() && i < kLeaveTries) {
-      sys::sched_yield();
-      continue;
-    }
-    go(leave);
-    return;
-  }
-}
-
-// Of the descriptors of one socket, the lowest: to visit each socket once.
-bool is_first(int fd, const Socket* s) {
-  return s->refs.load(std::memory_order_relaxed) == 1 || next_descriptor(s, 0, -1) == fd;
-}
 
 }  // namespace
 
@@ -290,68 +193,6 @@ long control_descriptor(int fd, Socket* s, int command, long argument) {
     return r;
   }
   return kPassOn;
-}
-
-namespace {
-
-// A connection whose CONNECTED has not come: after the fork only one of the processes will receive it,
-// and the address where it maps the second area is in the page that both share. So wait a little for
-// the accept() that is under way; else set the same addresses aside in both. The process that comes
-// second finds nothing there: no stranger's memory is read or unmapped, but its use of the connection
-// resets it.
-void settle_second_area(int fd, Socket* s, std::int64_t deadline_ns) {
-  Connection* c = s->connection;
-  look_at_bell(fd, s);
-  const std::int64_t left = deadline_ns - sys::monotonic_ns();
-  if (c->peer.load(std::memory_order_relaxed) == nullptr && left > 0) {
-    pollfd p{fd, POLLIN, 0};
-    const timespec timeout{0, left};
-    sys::ppoll(&p, 1, &timeout, nullptr);
-    look_at_bell(fd, s);
-  }
-  if (c->peer.load(std::memory_order_relaxed) == nullptr && c->reserved == nullptr) {
-    c->reserved = reserve_area(c->map_bytes);
-  }
-}
-
-}  // namespace
-
-void before_fork() {
-  std::int64_t deadline_ns = sys::monotonic_ns() + kForkPatienceNs;
-  connections_before_fork();
-  for_each(
-      [](int fd, Socket* s, void* deadline) {
-        if (s->kind.load(std::memory_order_acquire) != Kind::kConnection) return;
-        Connection* c = s->connection;
-        if (c->peer.load(std::memory_order_relaxed) == nullptr) {
-          settle_second_area(fd, s, *static_cast<std::int64_t*>(deadline));
-        }
-        if (is_first(fd, s)) c->holders.fetch_add(1, std::memory_order_relaxed);
-      },
-      &deadline_ns, 0, table_limit());
-  rouse_missed();
-}
-
-void before_exit() {
-  std::int64_t deadline = sys::monotonic_ns() + kClosePatienceNs;
-  for_each(
-      [](int fd, Socket* s, void* until) {
-        if (!is_first(fd, s)) return;
-        const std::uint32_t others = s->refs.load(std::memory_order_relaxed) - 1;
-        leave_with(fd, s, others, *static_cast<std::int64_t*>(until),
-                   [](Leave& leave) { leave.for_good(); });
-      },
-      &deadline, 0, table_limit());
-}
-
-void after_fork_in_child() {
-  forget_thread_id();
-  remember_process();
-  sockets_after_fork();
-  connections_after_fork();
-  epolls_after_fork();
-  listeners_after_fork();
-  status_after_fork();
 }
 
 }  // namespace shunt::sockets

@@ -1,4 +1,5 @@
-// What downgrade.cc (the protocol) and rest.cc (the calls meanwhile) share.
+// What the parts of a downgrade share: downgrade.cc (the first end), downgrade_follow.cc (the second),
+// downgrade_orphan.cc (the other end is gone) and rest.cc (the calls meanwhile).
 #pragma once
 
 #include "sockets/downgrade.h"
@@ -12,6 +13,19 @@ inline std::uint64_t unread_rest(Connection* c) {
 }
 // Bytes of the rest that are still to be sent over the bell. With tx held.
 inline std::uint64_t unsent_rest(const Connection* c) { return c->writer.head - c->rest_sent; }
+
+inline constexpr std::size_t kMarkBytes = 16;  // mark, 7 zeros, position (little-endian)
+inline constexpr int kMostReads = 4096;        // of the bell, in one go
+
+// The kernel's socket takes over what the program asked of the connection.
+void prepare_bell(int fd, const Socket* s);
+// From here on the own area says nothing new. With all three locks held.
+void publish_plain(int fd, Connection* c);
+// Nothing but rings can be on it. False: the other end is gone.
+bool read_empty(int fd);
+// The peer is gone, so nobody can send over the bell what it has left in its area: a fresh socket takes the
+// bell's place. 0 or -EAGAIN.
+long move_to_pair(int fd, Socket* s);
 
 // Sends of the rest what the bell takes without waiting. 0, or -errno when nobody will read it. With tx held.
 long send_rest(int fd, Connection* c);

@@ -2,14 +2,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
-#include "base/untrusted.h"
-#include "sockets/bell.h"
 #include "sockets/cancel.h"
-#include "sockets/downgrade.h"
 #include "sockets/epoll.h"
-#include "sockets/listener.h"
+#include "sockets/poll_call.h"
 #include "sockets/stream_internal.h"
 #include "sockets/trim.h"
 #include "sys/kernel.h"
@@ -17,206 +13,9 @@
 namespace shunt::sockets {
 namespace {
 
-constexpr std::uint32_t kOutBits = POLLOUT | POLLWRNORM;
 constexpr nfds_t kOnStack = 256;
-constexpr short kBellBit = 0x400;  // POLLMSG, which the kernel ignores: what we ask is about a bell
 
-bool special(const Socket* s) {
-  if (s == nullptr) return false;
-  const Kind kind = s->kind.load(std::memory_order_acquire);
-  return kind == Kind::kConnection || kind == Kind::kListener || kind == Kind::kEpoll;
-}
-
-bool is_connection(const Socket* s) {
-  return s != nullptr && s->kind.load(std::memory_order_acquire) == Kind::kConnection;
-}
-
-// One poll call: the program's array and the one that the kernel gets.
-class Poll {
- public:
-  Poll(pollfd* fds, nfds_t count, pollfd* kernel, Socket** sockets)
-      : fds_(fds), count_(count), kernel_(kernel), sockets_(sockets) {
-    for (nfds_t i = 0; i < count; ++i) {
-      sockets_[i] = fds[i].fd >= 0 ? lookup_pinned(fds[i].fd) : nullptr;
-      if (sockets_[i] != nullptr && !special(sockets_[i])) {
-        unpin(sockets_[i]);
-        sockets_[i] = nullptr;
-      }
-      if (is_connection(sockets_[i])) {
-        ++connections_;
-      } else if (fds[i].fd >= 0) {
-        others_ = true;
-      }
-    }
-  }
-  ~Poll() {
-    for (nfds_t i = 0; i < count_; ++i) {
-      if (sockets_[i] != nullptr) unpin(sockets_[i]);
-    }
-  }
-  Poll(const Poll&) = delete;
-  Poll& operator=(const Poll&) = delete;
-
-  // Fills revents from what user space knows; returns how many are non-zero.
-  int look() {
-    int ready = 0;
-    for (nfds_t i = 0; i < count_; ++i) {
-      fds_[i].revents = 0;
-      Socket* s = sockets_[i];
-      std::uint32_t events = 0;
-      const auto wanted = static_cast<std::uint32_t>(static_cast<std::uint16_t>(fds_[i].events));
-      if (is_connection(s)) {
-        const bool want_bell = s->connection->peer.load(std::memory_order_acquire) == nullptr;
-        if (want_bell) look_at_bell(fds_[i].fd, s);
-        if (armed_ && leaves_rings(s->connection) && follow_due(s->connection)) {
-          again_ = true;  // follow_downgrade() waits for sleepers, of which we are one
-          continue;
-        }
-        events = stream_events(s, wanted) & (wanted | POLLERR | POLLHUP);
-      } else if (s != nullptr && s->epoll != nullptr && (wanted & POLLIN) != 0) {
-        events = epoll_has_hot_event(s) ? POLLIN : 0;
-      } else if (s != nullptr && s->kind.load(std::memory_order_acquire) == Kind::kPlain) {
-        others_ = true;  // downgraded since we began
-      }
-      fds_[i].revents = static_cast<short>(events);
-      if (events != 0) ++ready;
-    }
-    rouse_missed();
-    return ready;
-  }
-
-  // Asks the kernel about everything else without waiting and merges; returns how many are ready.
-  long look_in_kernel(int ready) {
-    if (!others_) return ready;
-    const timespec now{0, 0};
-    prepare(false);
-    const long r = sys::ppoll(kernel_, count_, &now, nullptr);
-    if (r <= 0) return ready;
-    return merge(ready);
-  }
-
-  bool moved() const {
-    for (nfds_t i = 0; i < count_; ++i) {
-      if (!is_connection(sockets_[i])) continue;
-      const Connection* c = sockets_[i]->connection;
-      const layout::Area* peer = c->peer.load(std::memory_order_acquire);
-      if (peer == nullptr) continue;
-      if (Untrusted(peer->hot.head).copy() != c->reader.tail ||
-          Untrusted(peer->hot.flags).copy() != 0) {
-        return true;
-      }
-    }
-    return false;
-  }
-
-  // Announces sleep on every connection; afterwards look() once more.
-  void arm(bool force) {
-    armed_ = true;
-    again_ = false;
-    for (nfds_t i = 0; i < count_; ++i) {
-      if (!is_connection(sockets_[i])) continue;
-      Connection* c = sockets_[i]->connection;
-      if (!enter_sleep(fds_[i].fd, sockets_[i], force)) {
-        // Closed by another thread: not counted as a sleeper, so nothing to take back either.
-        unpin(sockets_[i]);
-        sockets_[i] = nullptr;
-        continue;
-      }
-      if (downgraded(c)) continue;  // nobody rings any more: the kernel watches the stream itself
-      {
-        Hold rx(c->rx);
-        if (rx.owns()) arm_read(c);
-      }
-      if ((fds_[i].events & kOutBits) != 0) {
-        Hold tx(c->tx);
-        if (tx.owns()) arm_write(c);
-      }
-    }
-    rouse_missed();
-  }
-  void disarm() {
-    armed_ = false;
-    for (nfds_t i = 0; i < count_; ++i) {
-      if (!is_connection(sockets_[i])) continue;
-      Connection* c = sockets_[i]->connection;
-      leave_sleep(c);
-      {
-        Hold rx(c->rx);
-        if (rx.owns()) disarm_read(c);
-      }
-      if ((fds_[i].events & kOutBits) != 0) {
-        Hold tx(c->tx);
-        if (tx.owns()) disarm_write(c);
-      }
-    }
-  }
-
-  // A cancellation point. Armed before; the caller disarms.
-  long sleep(const timespec* timeout, const sigset_t* mask) {
-    prepare(true);
-    const Undo undo([this] {
-      disarm();
-      this->~Poll();
-    });
-    const CancelPoint point;
-    return sys::ppoll(kernel_, count_, timeout, mask);
-  }
-  // After sleep(): the kernel's own descriptors into revents.
-  long merge(int ready) {
-    for (nfds_t i = 0; i < count_; ++i) {
-      if (kernel_[i].revents == 0 || (kernel_[i].events & kBellBit) != 0) continue;
-      if (fds_[i].revents == 0) ++ready;
-      fds_[i].revents = static_cast<short>(fds_[i].revents | kernel_[i].revents);
-    }
-    return ready;
-  }
-  // A bell may announce the other side's end or CONNECTED.
-  void answer_bells() {
-    for (nfds_t i = 0; i < count_; ++i) {
-      if (is_connection(sockets_[i]) && kernel_[i].revents != 0) {
-        look_at_bell(fds_[i].fd, sockets_[i]);
-      }
-    }
-    rouse_missed();
-  }
-  bool again() const { return again_; }
-  SpinBudget* spin() {
-    for (nfds_t i = 0; i < count_; ++i) {
-      if (is_connection(sockets_[i])) return &sockets_[i]->read_spin;
-    }
-    return nullptr;
-  }
-
- private:
-  void prepare(bool with_bells) {
-    for (nfds_t i = 0; i < count_; ++i) {
-      kernel_[i] = fds_[i];
-      kernel_[i].revents = 0;
-      Socket* s = sockets_[i];
-      if (s == nullptr) continue;
-      if (is_connection(s)) {
-        const auto wanted = static_cast<std::uint16_t>(fds_[i].events);
-        const std::uint32_t events =
-            downgraded(s->connection) ? kernel_events_with_rest(s, wanted) : POLLIN;
-        kernel_[i].events = static_cast<short>(static_cast<short>(events) | kBellBit);
-        if (!with_bells) kernel_[i].fd = -1;
-      } else if (s->listener != nullptr) {
-        kernel_[i].fd = waiting_descriptor(fds_[i].fd, s);
-      }
-    }
-  }
-
-  pollfd* fds_;
-  nfds_t count_;
-  pollfd* kernel_;
-  Socket** sockets_;
-  int connections_ = 0;
-  bool others_ = false;
-  bool armed_ = false;
-  bool again_ = false;  // look again, not armed, before sleeping
-};
-
-long run(Poll& poll, std::int64_t timeout_ns, const sigset_t* mask) {
+long run(PollCall& poll, std::int64_t timeout_ns, const sigset_t* mask) {
   const std::int64_t deadline = timeout_ns < 0 ? -1 : sys::monotonic_ns() + timeout_ns;
   VainWakes vain;
   for (;;) {
@@ -279,7 +78,7 @@ long wait_poll(pollfd* fds, nfds_t count, std::int64_t timeout_ns, const sigset_
   if (count <= kOnStack) {
     pollfd kernel[kOnStack];
     Socket* sockets[kOnStack];
-    Poll poll(fds, count, kernel, sockets);
+    PollCall poll(fds, count, kernel, sockets);
     return run(poll, timeout_ns, mask);
   }
   const std::size_t bytes = count * (sizeof(pollfd) + sizeof(void*));  // kernel's array, sockets
@@ -291,7 +90,7 @@ long wait_poll(pollfd* fds, nfds_t count, std::int64_t timeout_ns, const sigset_
     auto* sockets = static_cast<Socket**>(memory);
     auto* kernel = reinterpret_cast<pollfd*>(sockets + count);
     const Undo undo([memory, bytes] { sys::munmap(memory, bytes); });
-    Poll poll(fds, count, kernel, sockets);
+    PollCall poll(fds, count, kernel, sockets);
     r = run(poll, timeout_ns, mask);
   }
   sys::munmap(memory, bytes);
