@@ -60,7 +60,7 @@ void warn_without_driver(const RunOptions& options, const std::string& dir) {
 // The directory that programs have for a window: its own, or what its driver left for them.
 std::string directory_for_programs(const RunOptions& options) {
   if (!window::names_device(options.window)) return options.window;
-  const std::string dir = window::runtime_directory(options.window);
+  std::string dir = window::runtime_directory(options.window);
   if (!window::device_of_runtime_directory(dir)) {
     throw Failure(kStatusRunFailed, "cannot use the window", options.window,
                   "no driver of it has run on this system since it started",

@@ -107,18 +107,16 @@ void BellRelay::on_bell(Key key, std::uint32_t events) {
   const bool told = events == EPOLLIN && tell_at_once(link);
   std::array<std::uint8_t, kBytesAtOnce> bytes;
   const Received received = receive_with_fds(link.bell.get(), bytes);
-  if (received.cut || !received.fds.empty()) {
-    spoil(link);
-  } else if (received.size > 0) {
+  if (received.error == EAGAIN && (events & EPOLLHUP) == 0) return;
+  const bool descriptors = received.cut || !received.fds.empty();
+  if (received.size > 0 && !descriptors) {
     // A hang-up is seen again behind the last of the bytes.
     on_bytes(link, std::span(bytes).first(received.size), told);
-  } else if (received.error == EAGAIN && (events & EPOLLHUP) == 0) {
-    return;
-  } else if ((events & EPOLLHUP) != 0 || closed_by_all(link.bell.get())) {
+  } else if (!descriptors && ((events & EPOLLHUP) != 0 || closed_by_all(link.bell.get()))) {
     close_here(link);
     look_whether_mapped(link);
   } else {
-    spoil(link);  // half shut: no bell does that
+    spoil(link);  // no bell carries descriptors, or is half shut
   }
   forget_if_over(key);
 }

@@ -58,23 +58,23 @@ class BellRelay {
   ~BellRelay();  // every program sees a reset: its fate stays kFateOpen
 
   // `bell`: the driver's end. `own`: our program's area. The peer's area is known on the listening side.
-  void open(const LinkId& link, StrangerFd bell, const window::AreaGrant& own,
+  void open(const LinkId& name, StrangerFd bell, const window::AreaGrant& own,
             std::uint64_t peer_window_offset);
-  bool knows(const LinkId& link) const { return key_of(link) != 0; }
+  bool knows(const LinkId& name) const { return key_of(name) != 0; }
   // Whether its bell is still there. If not, its own area may be another link's by now.
-  bool rings(const LinkId& link) const;
+  bool rings(const LinkId& name) const;
   // Connecting side: whether CONNECTED may come. False also once the program has gone.
-  bool awaits_connected(const LinkId& link) const;
+  bool awaits_connected(const LinkId& name) const;
   // CONNECTED goes onto the bell with `area`; then one ring to the peer, because the listening program
   // may have gone to sleep before our program could know where to ring.
-  void connected(const LinkId& link, std::uint64_t peer_window_offset,
+  void connected(const LinkId& name, std::uint64_t peer_window_offset,
                  const wire::Message& for_program, int area);
-  // Our program is not to have the connection, or never got it. `tell`: the peer has been asked.
-  void withdraw(const LinkId& link, bool tell);
+  // Our program is not to have the connection, or never got it. `ask`: the peer has been asked.
+  void withdraw(const LinkId& name, bool ask);
   // The peer knows nothing of the connection.
-  void refused(const LinkId& link);
+  void refused(const LinkId& name);
   // Our program sees a reset, the peer's too.
-  void abort(const LinkId& link);
+  void abort(const LinkId& name);
 
   void on_notices(Peer& from, const wire::Message& message);
   void reset_all(const Peer& peer);

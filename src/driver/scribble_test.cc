@@ -116,14 +116,17 @@ class DriverScribble : public WindowFixture {
     window::create_device_window(spec, plan, true);
   }
 
+  void empty(FakeListener& listener) {
+    int arrived;
+    while ((arrived = ::accept4(listener.rendezvous.get(), nullptr, nullptr, SOCK_CLOEXEC)) >= 0) {
+      ::close(arrived);
+    }
+  }
   // A request whose connection is let go at once, however far it came.
   std::uint32_t ask(const std::string& from, FakeListener& to) {
     FakeProgram program(dir, from);
     const std::uint32_t reason = program.ask(to.address);
-    int arrived;
-    while ((arrived = ::accept4(to.rendezvous.get(), nullptr, nullptr, SOCK_CLOEXEC)) >= 0) {
-      ::close(arrived);
-    }
+    empty(to);
     return reason;
   }
   // What arrives at b from a. Requests that c never made are honest ones as far as anybody can tell, and some of
@@ -145,12 +148,26 @@ class DriverScribble : public WindowFixture {
     EXPECT_TRUE(came) << "nothing arrived";
     return arrived;
   }
+  // With requests that c never made a listener's queue is full at times, as TCP's is under a flood: a program then
+  // goes by TCP. Here the queue is emptied and the request made anew.
+  std::unique_ptr<FakeProgram> ask_b() {
+    std::unique_ptr<FakeProgram> program;
+    std::uint32_t answer = 0;
+    eventually([&] {
+      program = std::make_unique<FakeProgram>(dir, "a");
+      answer = program->ask(at_b.address);
+      if (answer == static_cast<std::uint32_t>(wire::Reason::kBacklogFull)) empty(at_b);
+      return answer != static_cast<std::uint32_t>(wire::Reason::kBacklogFull);
+    });
+    EXPECT_EQ(kQueued, answer);
+    return program;
+  }
   void expect_a_and_b_joined() {
-    FakeProgram program(dir, "a");
-    ASSERT_EQ(kQueued, program.ask(at_b.address));
+    const auto program = ask_b();
+    if (HasFailure()) return;
     FakeListener::Arrived arrived = next_of_a();
     ASSERT_EQ(2u, arrived.fds.size());
-    expect_joined(program, arrived);
+    expect_joined(*program, arrived);
   }
 
   Scribble::Place place(std::uint64_t offset, std::uint64_t bytes) {
@@ -169,7 +186,7 @@ class DriverScribble : public WindowFixture {
     std::atomic<bool> stop{false};
     std::thread thread([&] { scribbler.until(stop, 5ms); });
     const auto end = Clock::now() + time;
-    while (Clock::now() < end && !HasFatalFailure()) {
+    while (Clock::now() < end && !HasFailure()) {
       round();
       ++rounds;
     }

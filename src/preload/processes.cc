@@ -7,12 +7,11 @@
 #include <limits.h>
 #include <spawn.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "preload/call.h"
 #include "preload/libc.h"
 #include "sockets/downgrade.h"
-
-extern "C" char** environ;
 
 namespace shunt::preload {
 namespace {

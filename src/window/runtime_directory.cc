@@ -78,7 +78,7 @@ std::string runtime_directory(const std::string& spec) {
   const std::string id = id_of(canonical_name(spec));
   const char* place = std::getenv("SHUNT_RUNTIME_DIR");
   if (place != nullptr && *place != '\0') return fmt::format("{}/{}", place, id);
-  const std::string system = fmt::format("{}/{}", kSystemPlace, id);
+  std::string system = fmt::format("{}/{}", kSystemPlace, id);
   const char* user = std::getenv("XDG_RUNTIME_DIR");
   if (::geteuid() == 0 || user == nullptr || *user == '\0' ||
       ::access(device_path(system).c_str(), F_OK) == 0) {
