@@ -46,8 +46,13 @@ int take_error(State& s) {
   return error;
 }
 
-Answer on_read(State& s, bool data_available) {
+ReadEnd read_end(const State& s) {
+  return {s.peer_finished, s.read_shut, s.dead, s.pending_error != 0};
+}
+
+Answer on_read(State& s, bool data_available, const ReadEnd& known) {
   if (data_available) return {Verdict::kGo, 0};
+  if (read_end(s) != known) return {Verdict::kLookAgain, 0};
   if (s.peer_finished) return {Verdict::kEndOfFile, 0};  // SOCK_DONE comes before sk_err
   if (s.pending_error != 0) return {Verdict::kError, take_error(s)};
   if (s.read_shut || s.dead) return {Verdict::kEndOfFile, 0};

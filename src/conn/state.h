@@ -65,13 +65,25 @@ enum class Verdict {
   kEndOfFile,  // read returns 0
   kDiscard,    // write "succeeds", nobody will read it (see peer_gone)
   kError,      // `error` holds the errno; EPIPE raises SIGPIPE unless MSG_NOSIGNAL
+  kLookAgain,  // reads: an end was noticed after the look for data
 };
 struct Answer {
   Verdict verdict;
   int error;
 };
 
-Answer on_read(State& s, bool data_available);
+// What is known of the incoming stream's end. An end that another thread notices between a look for data and the
+// answer is behind data that the look has not seen: so what was known is taken down before the look.
+struct ReadEnd {
+  bool finished;
+  bool shut;
+  bool dead;
+  bool error;
+  bool operator==(const ReadEnd&) const = default;
+};
+ReadEnd read_end(const State& s);
+// `data_available`: what a look found that began after `known` was taken.
+Answer on_read(State& s, bool data_available, const ReadEnd& known);
 Answer on_write(State& s);
 
 // POLLIN, POLLOUT, POLLRDHUP, POLLHUP, POLLERR (with the RDNORM/WRNORM twins), as tcp_poll gives

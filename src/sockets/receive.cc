@@ -72,13 +72,19 @@ std::size_t take(int fd, Connection* c, Scatter& to, int flags, std::size_t peek
 long nothing_there(Connection* c, std::uint64_t seen, bool keep_error) {
   absorb_events(c);
   if (follow_due(c)) return 1;
-  // A FIN seen now is behind data that may have come since our look. Of a poisoned peer nothing more
+  conn::ReadEnd known{};
+  {
+    Hold hold(c->state_lock);
+    known = conn::read_end(c->state);
+  }
+  // A FIN seen by now is behind data that may have come since our look. Of a poisoned peer nothing more
   // is read, whatever its head said before.
   const std::uint64_t end = c->reader.tail + readable_bytes(c);
   if (end != seen && !c->poisoned.load(kRelaxed)) return 1;
   Hold hold(c->state_lock);
   if (keep_error && c->state.pending_error != 0) return 0;
-  const conn::Answer a = conn::on_read(c->state, false);
+  const conn::Answer a = conn::on_read(c->state, false, known);
+  if (a.verdict == conn::Verdict::kLookAgain) return 1;
   if (a.verdict == conn::Verdict::kEndOfFile) return 0;
   if (a.verdict == conn::Verdict::kError) return -a.error;
   return -EAGAIN;
