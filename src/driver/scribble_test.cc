@@ -156,8 +156,9 @@ class DriverScribble : public WindowFixture {
     eventually([&] {
       program = std::make_unique<FakeProgram>(dir, "a");
       answer = program->ask(at_b.address);
-      if (answer == static_cast<std::uint32_t>(wire::Reason::kBacklogFull)) empty(at_b);
-      return answer != static_cast<std::uint32_t>(wire::Reason::kBacklogFull);
+      const bool full = answer == static_cast<std::uint32_t>(wire::Reason::kBacklogFull);
+      if (full) empty(at_b);
+      return !full;
     });
     EXPECT_EQ(kQueued, answer);
     return program;

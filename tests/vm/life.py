@@ -28,12 +28,13 @@ def start_stream(w, server, client, seed):
 
 
 def start_round_trips(w, server, client):
-    """Small messages to and fro, for longer than any round."""
-    serving = w.start(server, [w.program(server, "pingpong"), "serve", "--host", w.address(server)])
+    """Messages to and fro with pauses, for longer than any round."""
+    common = ["--host", w.address(server), "--bytes", str(64 << 10)]
+    serving = w.start(server, [w.program(server, "pingpong"), "serve", *common])
     port = serving.line().split()[1]
-    trips = w.start(client, [w.program(client, "pingpong"), "connect", "--host", w.address(server), "--port", port,
+    trips = w.start(client, [w.program(client, "pingpong"), "connect", "--port", port, *common,
                              "--rounds", str(1 << 20), "--pause-ms", "2"])
-    await_bytes(w, server, 1, "pingpong")
+    await_bytes(w, server, 1 * MIB, "pingpong")
     return serving, trips
 
 
@@ -105,7 +106,7 @@ def lose(w, how, number, bystanders):
     if how in ("pause", "freeze", "kill"):
         refused = connect_fails_at_once(w, 0, 1)
         say(f"    connect to it: refused after {refused:.2f} s, the program's start included")
-    await_bytes(w, HOST, 1, "pingpong")
+    await_bytes(w, HOST, MIB, "pingpong")
     assert all(p.running() for p in bystanders), "a connection between others ended"
     if how in ("pause", "freeze"):
         (guest.resume if how == "pause" else guest.thaw)()
@@ -131,12 +132,14 @@ def one_round(w, events, number):
 
 
 def test(options):
-    with Guests(2, backing=options.backing, size=512 * MIB, memory_mib=448, programs=window.programs("pump", "pingpong")) as guests:
+    with Guests(2, backing=options.backing, size=512 * MIB, memory_mib=448,
+                programs=window.programs("pump", "pingpong")) as guests:
         with Window(guests, notify=options.notify, dead_after_ms=DEAD_AFTER_MS) as w:
             assert HOST in w.places, "needs root"
             for number in range(options.rounds):
                 say(f"round {number + 1} of {options.rounds}")
                 one_round(w, options.events, 10 * number)
+            one_round(w, options.afterwards, 10 * options.rounds)
 
 
 if __name__ == "__main__":
@@ -144,6 +147,7 @@ if __name__ == "__main__":
     arguments.add_argument("--backing", choices=["ivshmem", "nvdimm", "pmem"], default="ivshmem")
     arguments.add_argument("--notify", choices=["poll", "interrupt"], default="interrupt")
     arguments.add_argument("--rounds", type=int, default=5)
-    arguments.add_argument("--events", nargs="+", choices=["kill", "pause", "freeze", "reset"],
-                           default=["kill", "pause", "reset"], help="freeze: SIGSTOP to its QEMU")
+    events = {"nargs": "*", "choices": ["kill", "pause", "freeze", "reset"]}
+    arguments.add_argument("--events", **events, default=["kill", "pause", "reset"], help="of each round")
+    arguments.add_argument("--afterwards", **events, default=["freeze"], help="once; freeze: SIGSTOP to its QEMU")
     main(test, arguments.parse_args())
