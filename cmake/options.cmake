@@ -25,10 +25,10 @@ add_library(shunt_guest_options INTERFACE)
 target_link_libraries(shunt_guest_options INTERFACE shunt_options)
 target_compile_options(shunt_guest_options INTERFACE -fno-exceptions -fno-rtti)
 
-# shunt_layer(NAME [GUEST] DEPENDS layer...): every .cc of this folder except *_test.cc.
+# shunt_layer(NAME [GUEST] DEPENDS layer...): every .cc of this folder and its rooms except *_test.cc.
 function(shunt_layer name)
   cmake_parse_arguments(ARG "GUEST" "" "DEPENDS" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$|_main\\.cc$")
   list(TRANSFORM ARG_DEPENDS PREPEND shunt_)
   if(sources)
@@ -54,13 +54,13 @@ target_link_libraries(shunt_test_options INTERFACE shunt_options)
 # Builds every unit test and nothing else: what the sanitizer presets need.
 add_custom_target(unit_tests)
 
-# shunt_unit_tests(NAME DEPENDS layer...): every *_test.cc of this folder, one executable.
+# shunt_unit_tests(NAME DEPENDS layer...): every *_test.cc of this folder and its rooms, one executable.
 function(shunt_unit_tests name)
   if(NOT BUILD_TESTING)
     return()
   endif()
   cmake_parse_arguments(ARG "" "" "DEPENDS" ${ARGN})
-  file(GLOB tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cc)
+  file(GLOB_RECURSE tests CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_test.cc)
   if(NOT tests)
     return()
   endif()

@@ -11,11 +11,11 @@
 #include <system_error>
 #include <utility>
 
-#include "driver/datagram_doorbell.h"
-#include "driver/descriptor_carrier.h"
-#include "driver/doorbells.h"
-#include "driver/range_carrier.h"
-#include "driver/window_sockets.h"
+#include "driver/carriers/datagram_doorbell.h"
+#include "driver/carriers/descriptor_carrier.h"
+#include "driver/carriers/range_carrier.h"
+#include "driver/doorbells/doorbells.h"
+#include "driver/strangers/window_sockets.h"
 #include "window/error.h"
 #include "window/runtime_directory.h"
 

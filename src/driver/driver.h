@@ -18,13 +18,13 @@
 #include <memory>
 #include <string>
 
-#include "driver/arrivals.h"
-#include "driver/carrier.h"
-#include "driver/core.h"
-#include "driver/mailbox.h"
-#include "driver/options.h"
-#include "driver/pacing.h"
-#include "driver/requests.h"
+#include "driver/carriers/carrier.h"
+#include "driver/carriers/mailbox.h"
+#include "driver/core/core.h"
+#include "driver/core/options.h"
+#include "driver/core/pacing.h"
+#include "driver/requests/arrivals.h"
+#include "driver/requests/requests.h"
 #include "window/unique_fd.h"
 
 namespace shunt::driver {

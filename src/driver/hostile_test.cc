@@ -15,8 +15,8 @@
 #include <filesystem>
 #include <thread>
 
-#include "driver/datagram.h"
-#include "driver/source_check.h"
+#include "driver/core/datagram.h"
+#include "driver/strangers/source_check.h"
 #include "driver/support_test.h"
 #include "window/backing.h"
 #include "window/output_queue.h"

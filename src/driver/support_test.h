@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "driver/options.h"
-#include "driver/pass_fds.h"
+#include "driver/core/options.h"
+#include "driver/strangers/pass_fds.h"
 #include "layout/area.h"
 #include "window/status.h"
 #include "window/table_file.h"

@@ -86,7 +86,7 @@ struct alignas(128) TailLine {
   std::atomic<std::uint32_t> segment;  // the peer's segment that holds the earliest unread byte
 };
 
-// How an end gives up its rings and carries on with plain bytes over the bell: sockets/downgrade.h.
+// How an end gives up its rings and carries on with plain bytes over the bell: sockets/downgrade/downgrade.h.
 struct alignas(128) SwitchLine {
   std::atomic<std::uint32_t> plain;    // kCarrying, kSwitching, kPlain
   std::atomic<std::uint32_t> ringing;  // threads of the owner that are about to ring

@@ -6,10 +6,10 @@
 
 #include <errno.h>
 
-#include "sockets/options.h"
-#include "sockets/socket.h"
-#include "sockets/status.h"
-#include "sockets/stream.h"
+#include "sockets/options/options.h"
+#include "sockets/process/socket.h"
+#include "sockets/process/status.h"
+#include "sockets/stream/stream.h"
 
 #define SHUNT_EXPORT extern "C" __attribute__((visibility("default")))
 

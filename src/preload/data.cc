@@ -5,7 +5,7 @@
 #include "preload/libc.h"
 #include "preload/passing.h"
 #include "preload/plain.h"
-#include "sockets/transfer.h"
+#include "sockets/stream/sendfile.h"
 #include "sys/kernel.h"
 
 extern "C" void __chk_fail() __attribute__((noreturn));

@@ -1,5 +1,5 @@
 // Closing, moving and multiplying descriptors; stdio streams over connections; processes.
-#include "sockets/descriptors.h"
+#include "sockets/holders/descriptors.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -7,11 +7,11 @@
 
 #include "preload/call.h"
 #include "preload/libc.h"
-#include "sockets/cancel.h"
-#include "sockets/config.h"
-#include "sockets/plain.h"
-#include "sockets/plain_calls.h"
-#include "sockets/spin.h"
+#include "sockets/holders/adopt.h"
+#include "sockets/options/plain_options.h"
+#include "sockets/process/config.h"
+#include "sockets/thread/cancel.h"
+#include "sockets/thread/spin.h"
 #include "sys/kernel.h"
 
 namespace shunt::preload {

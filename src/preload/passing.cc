@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "sockets/downgrade.h"
-#include "sockets/plain.h"
+#include "sockets/downgrade/downgrade.h"
+#include "sockets/holders/adopt.h"
 
 namespace shunt::preload {
 namespace {

@@ -1,4 +1,5 @@
-// Descriptors that travel with SCM_RIGHTS, on any socket: see sockets/downgrade.h and sockets/plain.h.
+// Descriptors that travel with SCM_RIGHTS, on any socket: see sockets/downgrade/downgrade.h and
+// sockets/holders/adopt.h.
 #pragma once
 
 #include <sys/socket.h>

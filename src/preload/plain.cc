@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "preload/libc.h"
-#include "sockets/plain_calls.h"
+#include "sockets/options/plain_options.h"
 
 namespace shunt::preload {
 namespace {

@@ -1,4 +1,4 @@
-// Data calls on a plain socket (sockets/plain.h): libc's, with the few answers in which AF_UNIX differs from
+// Data calls on a plain socket (sockets/holders/adopt.h): libc's, with the few answers in which AF_UNIX differs from
 // TCP put right. Cancellation points and restarts are libc's own.
 #pragma once
 

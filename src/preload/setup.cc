@@ -6,10 +6,10 @@
 
 #include "preload/call.h"
 #include "preload/libc.h"
-#include "sockets/cancel.h"
-#include "sockets/connect.h"
-#include "sockets/listener.h"
-#include "sockets/plain_calls.h"
+#include "sockets/options/plain_options.h"
+#include "sockets/setup/connect.h"
+#include "sockets/setup/listener.h"
+#include "sockets/thread/cancel.h"
 #include "sys/kernel.h"
 
 namespace shunt::preload {

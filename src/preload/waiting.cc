@@ -1,8 +1,8 @@
 // Waiting for sockets.
 #include "preload/call.h"
 #include "preload/libc.h"
-#include "sockets/epoll.h"
-#include "sockets/wait.h"
+#include "sockets/wait/epoll.h"
+#include "sockets/wait/poll_select.h"
 #include "sys/kernel.h"
 
 extern "C" void __chk_fail() __attribute__((noreturn));

@@ -1,9 +1,10 @@
 // QueueReader: the consuming side of one lane of another partition's output queue.
 //
-// Everything in the producer's section is untrusted: counters, entries and bytes are copied once and
-// checked. A lane whose counter says more than the ring holds stays unusable until the producer's
-// driver starts again (a new generation). An entry that points outside the producer's buffers is
-// skipped; on a device the driver gives the lane up then, for with it a message is lost that somebody waits for. How far we have read is private and shown to the producer in our own section.
+// Everything in the producer's section is untrusted: counters, entries and bytes are copied once and checked. A lane
+// whose counter says more than the ring holds stays unusable until the producer's driver starts again (a new
+// generation). An entry that points outside the producer's buffers is skipped; on a device the driver gives the lane
+// up then, for with it a message is lost that somebody waits for. How far we have read is private and shown to the
+// producer in our own section.
 //
 // A new session of the producer is followed by the next read(), and so acknowledged to it. Where that would say
 // too much (on a device an acknowledgement means that all that belonged to the earlier session is over here),

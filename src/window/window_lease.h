@@ -11,7 +11,8 @@
 // closed, free after the last unmapping, also across fork.
 //
 // A program that holds its descriptor can drop the lock and go on reading, or lock what it has no lease of: it is one
-// that the driver's policy trusts with the whole window (driver/policy.h). The provider closes it once it has mapped.
+// that the driver's policy trusts with the whole window (driver/strangers/policy.h). The provider closes it once it
+// has mapped.
 //
 // Thread safety: none needed. Errors: an invalid UniqueFd with errno when descriptors or locks are short; leased()
 // answers true when the kernel cannot be asked.

@@ -23,11 +23,11 @@
 //              fds driver -> listener:      {device, bell}; `area` the first, `own` the second (kObjectWindow)
 //   STATUS     fds driver -> program:       {device}; `area` the first area (kObjectWindow)
 //   CONNECTED  between drivers: `area` the second (kObjectSection); on the bell kObjectWindow and {device}
-//   all        between drivers: both sides' sessions (driver/liveness.h)
+//   all        between drivers: both sides' sessions (driver/core/liveness.h)
 //   NOTICE     between drivers only: up to kNoticesMax connections that ring, were closed, or let go of an area
 //
 // A bell carries messages and rings; a ring is one byte 0x00, a message begins with 'S'. One kPlainMark says
-// that plain bytes follow, for good (sockets/downgrade.h).
+// that plain bytes follow, for good (sockets/downgrade/downgrade.h).
 //
 // Pure: no I/O. decode() accepts any bytes and returns EBADMSG for what encode() cannot produce, and for a
 // NOTICE that says anything but notices, or a notice that says nothing or contradicts itself.

@@ -1,0 +1,120 @@
+#include "sockets/bell/bell.h"
+
+#include <cerrno>
+
+#include "base/untrusted.h"
+#include "ring/fence.h"
+#include "sockets/bell/look.h"
+#include "sockets/process/status.h"
+#include "sys/kernel.h"
+#include "wire/message.h"
+
+namespace shunt::sockets {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr int kSwitchYields = 1000;
+
+}  // namespace
+
+bool hung_up(int fd) {
+  pollfd p{fd, 0, 0};
+  const timespec now{0, 0};
+  return sys::ppoll(&p, 1, &now, nullptr) == 1 && (p.revents & POLLHUP) != 0;
+}
+
+bool epolls_rely_on(const Connection* c) {
+  return c->read_armed_epolls.load(std::memory_order_seq_cst) != 0 ||
+         c->write_armed_epolls.load(std::memory_order_seq_cst) != 0;
+}
+
+void refuse_descriptors(int bell) {
+  constexpr int kPassRights = 83;  // SO_PASSRIGHTS; unknown to older kernels, which answer an error
+  const int no = 0;
+  sys::setsockopt(bell, SOL_SOCKET, kPassRights, &no, sizeof no);
+}
+
+namespace {
+
+// One byte, unless the peer is leaving its rings. Answers what the peer's line said.
+std::uint32_t try_ring(int fd, Connection* c) {
+  layout::SwitchLine& own = c->own->switch_line;
+  const layout::Area* peer = c->peer.load(std::memory_order_acquire);
+  // Announce, then look (both sequentially consistent): a peer that switches either sees that we are at
+  // it, and waits, or we see that it switches. Pairs with downgrade().
+  own.ringing.fetch_add(1, std::memory_order_seq_cst);
+  ring::full_fence();
+  const std::uint32_t plain =
+      peer != nullptr ? Untrusted(peer->switch_line.plain).copy_acquire() : layout::kCarrying;
+  long r = 0;
+  if (plain == layout::kCarrying) {
+    const std::uint8_t byte = wire::kRing;
+    r = sys::send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+  }
+  own.ringing.fetch_sub(1, std::memory_order_release);
+  // A full bell (EAGAIN) rings already.
+  if (r < 0 && r != -EAGAIN && r != -EINTR && fd >= 0) note_if_gone(fd, c);
+  return plain;
+}
+
+}  // namespace
+
+void ring(int fd, Connection* connection) {
+  count_ring();
+  if (connection->relayed) rung_far.store(true, std::memory_order_relaxed);
+  std::uint32_t plain = try_ring(fd, connection);
+  // Switching takes the peer some instructions; then either it is plain, or it gave up and is to be rung.
+  for (int i = 0; plain == layout::kSwitching && !connection->relayed && i < kSwitchYields; ++i) {
+    sys::sched_yield();
+    plain = try_ring(fd, connection);
+  }
+  if (plain == layout::kPlain || (plain != layout::kCarrying && connection->relayed)) {
+    peer_leaves(connection);
+  }
+}
+
+bool enter_sleep(int fd, Socket* socket, bool force) {
+  Connection* c = socket->connection;
+  Hold hold(c->bell);
+  if (lookup(fd) != socket) return false;
+  if (force) c->bell_state.sleepers.store(0, kRelaxed);
+  if (c->bell_state.sleepers.load(kRelaxed) == 0 &&
+      (c->bell_state.maybe_rung.load(kRelaxed) || c->peer.load(kRelaxed) == nullptr)) {
+    drain(fd, socket, false);
+  }
+  c->bell_state.sleepers.fetch_add(1, std::memory_order_seq_cst);
+  count_sleep();
+  return true;
+}
+
+void leave_sleep(Connection* c) {
+  Hold hold(c->bell);
+  const std::uint32_t sleepers = c->bell_state.sleepers.load(kRelaxed);
+  if (sleepers > 0) c->bell_state.sleepers.store(sleepers - 1, kRelaxed);
+}
+
+void arm_read(Connection* c) {
+  c->bell_state.maybe_rung.store(true, std::memory_order_seq_cst);
+  c->read_end().begin_wait();
+}
+
+void disarm_read(Connection* c) {
+  if (c->bell_state.sleepers.load(std::memory_order_seq_cst) == 0 &&
+      c->read_armed_epolls.load(std::memory_order_seq_cst) == 0) {
+    c->read_end().end_wait();
+  }
+}
+
+void arm_write(Connection* c) {
+  c->bell_state.maybe_rung.store(true, std::memory_order_seq_cst);
+  c->write_end().begin_wait();
+}
+
+void disarm_write(Connection* c) {
+  if (c->bell_state.sleepers.load(std::memory_order_seq_cst) == 0 &&
+      c->write_armed_epolls.load(std::memory_order_seq_cst) == 0) {
+    c->write_end().end_wait();
+  }
+}
+
+}  // namespace shunt::sockets

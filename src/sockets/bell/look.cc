@@ -1,0 +1,221 @@
+// Looking at a bell: what the kernel and the peer say there, and what becomes of it.
+#include "sockets/bell/look.h"
+
+#include <cerrno>
+#include <cstring>
+
+#include "base/untrusted.h"
+#include "ring/current.h"
+#include "sockets/connection/areas.h"
+#include "sockets/downgrade/downgrade.h"
+#include "sockets/process/status.h"
+#include "sockets/wait/epoll.h"
+#include "sys/kernel.h"
+#include "wire/message.h"
+
+namespace shunt::sockets {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr std::uint64_t kGlanceEveryUs = 1000;
+
+void note_gone(Connection* c) {
+  c->gone_noticed.store(true, std::memory_order_release);
+  c->trouble.store(true, std::memory_order_release);
+}
+
+// Of a relayed connection: how the other side ended, as the own driver says.
+std::uint32_t fate_of(const Connection* c) {
+  const layout::Area* own = c->own;
+  return own != nullptr ? Untrusted(own->fate_line.fate).copy_acquire() : layout::kFateReset;
+}
+
+// The first message on a connecting side's bell; `keep`: leave it there, for others who sleep until
+// the bell is readable. With c->bell held.
+void take_connected(int fd, Connection* c, bool keep) {
+  wire::MessageBytes bytes;
+  int area_fd = -1;
+  int fd_count = 0;
+  const long n = sys::recv_fds(fd, bytes.data(), bytes.size(), &area_fd, 1, &fd_count,
+                               keep ? MSG_DONTWAIT | MSG_PEEK : MSG_DONTWAIT);
+  if (n == -EAGAIN || n == -EINTR) return;
+  const layout::Area* peer = nullptr;
+  if (n == static_cast<long>(bytes.size()) && fd_count == 1) {
+    const Result<wire::Message> m = wire::decode(bytes.data(), bytes.size());
+    const bool of_this_kind =
+        m.ok() && (m.value().area.object == wire::kObjectWindow) == c->relayed;
+    if (of_this_kind && m.value().type == wire::MessageType::kConnected) {
+      peer = map_peer(area_fd, m.value().area, m.value().generation, c->map_bytes, c->reserved);
+      if (peer == nullptr) c->reserved = nullptr;
+      c->reader.generation = m.value().generation;
+    }
+  }
+  if (fd_count == 1) sys::close_received(area_fd);
+  if (peer != nullptr) {
+    // Release: whoever sees the pointer sees the generation.
+    c->peer.store(peer, std::memory_order_release);
+    c->connected_left = keep;
+    refuse_descriptors(fd);
+  } else {
+    note_gone(c);  // closed before it was accepted, or nonsense: reset either way
+    if (n > 0) count_untrusted_reset();
+  }
+}
+
+// False: it was poisoned before. With state_lock held.
+bool poison_locked(Connection* c) {
+  if (c->poisoned.load(kRelaxed)) return false;
+  c->poisoned.store(true, std::memory_order_release);
+  conn::on_lost(c->state);
+  c->trouble.store(true, std::memory_order_release);
+  // So that an honest peer behind damaged memory learns of it too.
+  c->own->hot.flags.fetch_or(layout::kFlagReset, std::memory_order_release);
+  return true;
+}
+
+bool poison(Connection* c) {
+  Hold hold(c->state_lock);
+  return poison_locked(c);
+}
+
+// Plain bytes follow the mark: keep what was read of them for follow_downgrade(). With c->bell held.
+bool find_mark(Connection* c, const std::uint8_t* bytes, std::size_t size) {
+  const std::uint8_t* mark = bytes;
+  while (mark != bytes + size && *mark == wire::kRing) ++mark;
+  if (mark == bytes + size || *mark != wire::kPlainMark || c->relayed) return false;
+  const std::size_t kept = size - static_cast<std::size_t>(mark - bytes);
+  std::memcpy(c->stash, mark, kept);
+  c->stash_begin = 0;
+  c->stash_end = static_cast<std::uint32_t>(kept);
+  c->follow_due.store(true, std::memory_order_release);
+  c->trouble.store(true, std::memory_order_release);
+  return true;
+}
+
+}  // namespace
+
+void note_if_gone(int fd, Connection* c) {
+  pollfd p{fd, POLLIN | POLLRDHUP, 0};
+  const timespec now{0, 0};
+  if (sys::ppoll(&p, 1, &now, nullptr) != 1) return;
+  const bool told = c->relayed && (p.revents & POLLRDHUP) != 0 && fate_of(c) != layout::kFateOpen;
+  if ((p.revents & POLLHUP) != 0 || told) note_gone(c);
+}
+
+void peer_leaves(Connection* c) {
+  if (c->relayed) {
+    reset_untrusted(c);
+    return;
+  }
+  c->follow_due.store(true, std::memory_order_release);
+  c->trouble.store(true, std::memory_order_release);
+}
+
+void drain(int fd, Socket* socket, bool others_sleep) {
+  Connection* c = socket->connection;
+  if (c->stash_end != 0 || downgraded(c)) return;  // what is on the bell now is the stream
+  if (c->peer.load(kRelaxed) == nullptr) {
+    if (c->gone_noticed.load(kRelaxed)) return;
+    take_connected(fd, c, others_sleep);
+    if (c->peer.load(kRelaxed) == nullptr) return;
+    if (!others_sleep && epolls_rely_on(c)) note_missed(socket);
+  }
+  if (others_sleep) {
+    c->bell_state.maybe_rung.store(true, std::memory_order_seq_cst);
+    return;
+  }
+  // What lies behind the mark may be for another holder of the bell: follow_downgrade() reads exactly.
+  const std::uint32_t plain = Untrusted(c->peer.load(kRelaxed)->switch_line.plain).copy_acquire();
+  if (plain == layout::kPlain || (plain != layout::kCarrying && c->relayed)) peer_leaves(c);
+  if (plain == layout::kSwitching) note_if_gone(fd, c);  // killed in the middle of it, perhaps
+  if (plain != layout::kCarrying) return;
+  // Before reading: an epoch announced from here on may be rung for after our read.
+  c->bell_state.maybe_rung.store(false, std::memory_order_seq_cst);
+  std::uint8_t rings[256];
+  static_assert(sizeof rings <= kStashBytes);
+  for (;;) {
+    const long n = sys::recv(fd, rings, sizeof rings, MSG_DONTWAIT);
+    if (n > 0) c->connected_left = false;  // it came first
+    if (n > 0 && epolls_rely_on(c)) note_missed(socket);
+    if (n > 0 && find_mark(c, rings, static_cast<std::size_t>(n))) return;
+    if (n == static_cast<long>(sizeof rings)) continue;
+    if (n == 0 || (n < 0 && n != -EAGAIN && n != -EINTR)) note_if_gone(fd, c);
+    break;
+  }
+}
+
+void look_at_bell(int fd, Socket* socket, bool hang_up) {
+  Connection* c = socket->connection;
+  Hold hold(c->bell);
+  if (!hold.owns()) return;
+  if (!still_under(fd, socket, c)) {
+    // An epoll registration outlives its number while a duplicate of it is open.
+    fd = next_descriptor(socket, 0, -1);
+    if (fd < 0 || !still_under(fd, socket, c)) return;
+  }
+  const bool others_sleep = c->bell_state.sleepers.load(kRelaxed) != 0;
+  if (c->peer.load(kRelaxed) == nullptr || !others_sleep) {
+    drain(fd, socket, others_sleep);
+    if (!hang_up) return;
+  }
+  // Others sleep on the rings, or rings may have hidden the end: look for just that.
+  note_if_gone(fd, c);
+}
+
+bool glance(int fd, Socket* socket) {
+  Connection* c = socket->connection;
+  const std::uint64_t now = ticks();
+  if (now < socket->next_glance.load(kRelaxed)) return false;
+  socket->next_glance.store(now + kGlanceEveryUs * ticks_per_us, kRelaxed);
+  // Without an area the bell may hold CONNECTED, and bytes behind it: look_at_bell() decides.
+  if (c->peer.load(kRelaxed) == nullptr || c->gone_noticed.load(kRelaxed)) return false;
+  note_if_gone(fd, c);
+  return c->gone_noticed.load(kRelaxed);
+}
+
+void absorb_events(Connection* c) {
+  Hold hold(c->state_lock);
+  const layout::Area* peer = c->peer.load(std::memory_order_acquire);
+  std::uint16_t flags = 0;
+  std::uint64_t tail = 0;
+  const bool gone = c->gone_noticed.load(std::memory_order_acquire);
+  if (peer != nullptr && !c->poisoned.load(kRelaxed)) {
+    flags = Untrusted(peer->hot.flags).copy_acquire() & layout::kKnownFlags;
+    tail = Untrusted(peer->tail.tail).copy_acquire();
+    const bool foreign = !ring::still_current(peer, c->reader.generation);
+    if (foreign || (c->relayed && (flags & layout::kFlagPlain) != 0)) {
+      poison_locked(c);
+      count_untrusted_reset();
+      return;
+    }
+  }
+  if (gone && c->relayed && fate_of(c) != layout::kFatePeerClosed) {
+    // The other partition, or a driver, has gone: the area may be another's soon, and what it says of an end is
+    // not to be trusted.
+    poison_locked(c);
+    return;
+  }
+  if ((flags & layout::kFlagReset) != 0) conn::on_reset(c->state);
+  if ((flags & layout::kFlagPlain) != 0 && !downgraded(c)) {
+    // What the peer says and does from here on, it does over the bell.
+    c->follow_due.store(true, std::memory_order_release);
+    c->trouble.store(true, std::memory_order_release);
+    return;
+  }
+  if (gone || (flags & layout::kFlagClosed) != 0) {
+    // Never accepted (no area): TCP resets such a connection too.
+    const bool left_unread = peer == nullptr || tail != c->own->hot.head.load(kRelaxed);
+    conn::on_peer_gone(c->state, left_unread);
+  } else if ((flags & layout::kFlagFin) != 0) {
+    conn::on_peer_finished(c->state);
+  }
+  if (flags != 0 || gone) c->trouble.store(true, std::memory_order_release);
+}
+
+void reset_broken(Connection* c) { poison(c); }
+
+void reset_untrusted(Connection* c) {
+  if (poison(c)) count_untrusted_reset();
+}
+
+}  // namespace shunt::sockets

@@ -1,0 +1,134 @@
+#include "sockets/connection/connection.h"
+
+#include <cstring>
+
+#include "sockets/connection/areas.h"
+#include "sys/kernel.h"
+
+namespace shunt::sockets {
+namespace {
+
+constexpr std::size_t kPageBytes = 4096;
+constexpr std::size_t kChunkPages = 64;
+
+// A free page's link lies behind the Connection: late lockers may still be inside its locks.
+struct FreePage {
+  alignas(alignof(Connection)) unsigned char connection[kPageBytes - sizeof(void*)];
+  FreePage* next;
+};
+static_assert(sizeof(Connection) <= sizeof(FreePage::connection));
+
+Lock pool_lock;
+FreePage* free_pages = nullptr;
+std::uint32_t fork_generation = 0;
+
+bool add_chunk() {
+  void* memory = sys::mmap(nullptr, kPageBytes * kChunkPages, PROT_READ | PROT_WRITE,
+                           MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == nullptr) return false;
+  // From the end, so that pages are taken in address order.
+  for (std::size_t i = kChunkPages; i-- > 0;) {
+    FreePage* page = static_cast<FreePage*>(memory) + i;
+    page->next = free_pages;
+    free_pages = page;
+  }
+  return true;
+}
+
+// Everything but the locks, which a late locker may hold at this moment.
+void reset(Connection* c) {
+  c->tx.forget_recovery();
+  c->rx.forget_recovery();
+  c->writer = {};
+  c->bytes_sent.store(0, std::memory_order_relaxed);
+  c->remembered_as_grown = false;
+  c->head_at_trim = 0;
+  c->reader = {};
+  c->bytes_received.store(0, std::memory_order_relaxed);
+  c->bell_state.sleepers.store(0, std::memory_order_relaxed);
+  c->bell_state.left.store(0, std::memory_order_relaxed);
+  c->bell_state.maybe_rung.store(false, std::memory_order_relaxed);
+  c->read_armed_epolls.store(0, std::memory_order_relaxed);
+  c->write_armed_epolls.store(0, std::memory_order_relaxed);
+  c->space_lacks.store(0, std::memory_order_relaxed);
+  c->own = nullptr;
+  c->peer.store(nullptr, std::memory_order_relaxed);
+  c->reserved = nullptr;
+  c->relayed = false;
+  c->map_bytes = layout::kAreaBytes;
+  c->state = {};
+  c->trouble.store(false, std::memory_order_relaxed);
+  c->gone_noticed.store(false, std::memory_order_relaxed);
+  c->poisoned.store(false, std::memory_order_relaxed);
+  c->nonblocking.store(false, std::memory_order_relaxed);
+  c->read_timeout_ns = 0;
+  c->write_timeout_ns = 0;
+  c->downgrade.store(Downgrade::kNone, std::memory_order_relaxed);
+  c->follow_due.store(false, std::memory_order_relaxed);
+  c->connecting_side = false;
+  c->bell_shut = false;
+  c->connected_left = false;
+  c->rest_sent = 0;
+  c->stash_begin = 0;
+  c->stash_end = 0;
+  c->local = {};
+  c->remote = {};
+  std::memset(c->options, 0, sizeof c->options);
+}
+
+}  // namespace
+
+Connection* allocate_connection() {
+  SignalsBlocked blocked;
+  Hold hold(pool_lock);
+  if (free_pages == nullptr && !add_chunk()) return nullptr;
+  FreePage* page = free_pages;
+  free_pages = page->next;
+  auto* c = reinterpret_cast<Connection*>(page);
+  Hold tx(c->tx);
+  Hold rx(c->rx);
+  reset(c);
+  c->holders.store(1, std::memory_order_relaxed);
+  c->fork_generation = fork_generation;
+  c->linger_seconds = -1;
+  c->read_low_water = 1;
+  return c;
+}
+
+void free_connection(Connection* connection) {
+  void* page = connection;
+  if (connection->fork_generation != fork_generation) {
+    // A forked process may still use the page: leave it to them, unlocked, and put a fresh one in its
+    // place.
+    connection->rx.release();
+    connection->tx.release();
+    sys::mmap(page, kPageBytes, PROT_READ | PROT_WRITE,
+              MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  } else {
+    connection->own = nullptr;
+    connection->peer.store(nullptr, std::memory_order_relaxed);
+    connection->rx.release();
+    connection->tx.release();
+  }
+  SignalsBlocked blocked;
+  Hold hold(pool_lock);
+  auto* free_page = static_cast<FreePage*>(page);
+  free_page->next = free_pages;
+  free_pages = free_page;
+}
+
+void connections_before_fork() { ++fork_generation; }
+
+void connections_after_fork() {
+  pool_lock.reset_after_fork();
+  free_pages = nullptr;
+}
+
+void unmap_areas(Connection* c) {
+  const layout::Area* peer = c->peer.load(std::memory_order_relaxed);
+  unmap_area(c->own, c->map_bytes);
+  unmap_area(peer, c->map_bytes);
+  if (c->reserved != peer) unmap_area(c->reserved, c->map_bytes);
+}
+
+}  // namespace shunt::sockets

@@ -1,0 +1,147 @@
+// A shunted connection: the part that a process shares with its forked children.
+//
+// One page of anonymous shared memory, never visible to a peer. After fork() both processes hold the
+// same page, as in the kernel both hold the same open file description: positions, locks, flags and
+// options are common to them. Pages are type-stable within a process: a page address, once a
+// Connection, stays one (unused ones wait in a free list), so that a thread that races with close()
+// locks a valid lock and then finds out that the socket is gone.
+//
+// Locks: `rx` guards reader, `tx` writer, `bell` bell_state and the arrival of CONNECTED, `state_lock`
+// state. Order: tx, rx, bell, state_lock. `trouble` says without a lock that state is no longer that
+// of an undisturbed connection, so the hot path looks no further.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "conn/state.h"
+#include "layout/area.h"
+#include "ring/reader.h"
+#include "ring/state.h"
+#include "ring/writer.h"
+#include "sockets/thread/lock.h"
+#include "wire/endpoint.h"
+
+namespace shunt::sockets {
+
+inline constexpr int kMaxStoredOptions = 40;
+inline constexpr int kStoredOptionBytes = 16;
+
+// An option that the program set and may ask for again.
+struct StoredOption {
+  std::int32_t level;
+  std::int32_t name;
+  std::uint32_t length;  // 0: free
+  std::uint8_t value[kStoredOptionBytes];
+};
+
+// Who sleeps on the bell, so that nobody swallows the ring that another needs.
+struct BellState {
+  std::atomic<std::uint32_t> sleepers;  // in a level-triggered wait on the bell, either direction
+  std::atomic<std::uint32_t> left;      // rings that epoll waits did not bother to read
+  std::atomic<bool> maybe_rung;         // an epoch was announced since the bell was last drained
+};
+
+// How far a connection has given up its rings: see downgrade.h.
+enum class Downgrade : std::uint8_t {
+  kNone,
+  kRest,   // plain bytes on the bell, but a rest of the rings' bytes is still to be moved
+  kPlain,  // nothing but the bell
+};
+inline constexpr std::size_t kStashBytes = 512;
+
+struct Connection {
+  alignas(64) Lock tx;
+  ring::WriterState writer;
+  std::atomic<std::uint64_t> bytes_sent;
+  bool remembered_as_grown;  // see trim.h
+  std::uint64_t head_at_trim;
+
+  alignas(64) Lock rx;
+  ring::ReaderState reader;
+  std::atomic<std::uint64_t> bytes_received;
+
+  alignas(64) Lock bell;
+  BellState bell_state;
+  std::atomic<std::uint32_t> read_armed_epolls;  // epoll sets that rely on recv_waiting being odd
+  std::atomic<std::uint32_t> write_armed_epolls;
+  std::atomic<std::uint32_t> space_lacks;  // how often a send found no room
+
+  alignas(64) layout::Area* own;
+  std::atomic<const layout::Area*> peer;  // null until CONNECTED came
+  const layout::Area* reserved;  // a fork came first: where peer will be; see before_fork()
+  Lock state_lock;
+  conn::State state;
+  std::atomic<bool> trouble;       // shutdown, end, reset or error: see state
+  std::atomic<bool> gone_noticed;  // the bell said end of file; state may lag behind
+  std::atomic<bool> poisoned;      // the peer's area failed a check: never look at it again
+  std::atomic<bool> nonblocking;
+  std::atomic<std::uint32_t> holders;  // processes that hold the connection, as far as known
+  std::uint32_t fork_generation;       // of the process when the page was taken
+  std::int64_t read_timeout_ns;        // SO_RCVTIMEO, 0: none
+  std::int64_t write_timeout_ns;
+  std::uint32_t read_low_water;  // SO_RCVLOWAT
+  std::int32_t linger_seconds;   // SO_LINGER; -1: off
+  wire::Endpoint local;
+  wire::Endpoint remote;
+  std::atomic<Downgrade> downgrade;
+  std::atomic<bool> follow_due;  // the peer has begun a downgrade and we have not followed yet
+  // Its areas are ranges of a device and its bell ends at the own partition's driver (driver/carriers/bell_relay.h),
+  // which says in the own area how the other side ended: FateLine. Constant; there is no downgrade.
+  bool relayed;
+  std::uint32_t map_bytes;  // of either area; what is unmapped
+  bool connecting_side;     // gives way when both sides begin
+  bool bell_shut;       // its receiving half: see shutdown_stream(); no way to downgrade any more
+  bool connected_left;  // CONNECTED was taken, and left on the bell for those who sleep on it
+  std::uint64_t rest_sent;    // of the own stream, moved over the bell: up to this position
+  std::uint32_t stash_begin;  // read from the bell together with its last rings, not yet given out
+  std::uint32_t stash_end;
+  std::uint8_t stash[kStashBytes];
+  Lock options_lock;
+  StoredOption options[kMaxStoredOptions];
+
+  ring::Writer write_end() { return {own, peer.load(std::memory_order_relaxed), &writer}; }
+  ring::Reader read_end() { return {own, peer.load(std::memory_order_relaxed), &reader}; }
+};
+static_assert(sizeof(Connection) <= 4096);
+
+// nullptr: no memory. The page is zeroed, holders is 1.
+Connection* allocate_connection();
+// The page itself; areas are unmapped by the caller before. tx and rx must be held by the caller,
+// who must not touch them afterwards: they come back released.
+void free_connection(Connection* connection);
+// Before a fork: from now on pages in use may be shared with the child and are not used again.
+void connections_before_fork();
+// In the child: the free pages are the parent's.
+void connections_after_fork();
+
+// tx, rx and bell, in this order: nobody moves a byte or rings. Of nullptr: nothing.
+class Still {
+ public:
+  explicit Still(Connection* connection) : c_(connection) {
+    if (c_ == nullptr) return;
+    tx_ = c_->tx.acquire();
+    rx_ = c_->rx.acquire();
+    bell_ = c_->bell.acquire();
+  }
+  ~Still() {
+    if (bell_) c_->bell.release();
+    if (rx_) c_->rx.release();
+    if (tx_) c_->tx.release();
+  }
+  Still(const Still&) = delete;
+  Still& operator=(const Still&) = delete;
+  // False: this thread is inside one of them already, below on its stack (a signal handler asks).
+  bool complete() const { return tx_ && rx_ && bell_; }
+
+ private:
+  Connection* c_;
+  bool tx_ = false;
+  bool rx_ = false;
+  bool bell_ = false;
+};
+
+// What the connection has mapped.
+void unmap_areas(Connection* connection);
+
+}  // namespace shunt::sockets

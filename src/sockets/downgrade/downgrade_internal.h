@@ -1,0 +1,35 @@
+// What the parts of a downgrade share: downgrade.cc (the first end), follow.cc (the second),
+// holders/orphan.cc (the other end is gone) and rest.cc (the calls meanwhile).
+#pragma once
+
+#include "sockets/downgrade/downgrade.h"
+
+namespace shunt::sockets {
+
+inline std::size_t stashed(const Connection* c) { return c->stash_end - c->stash_begin; }
+// Bytes of the rest that are still to be given to the program. With rx held.
+inline std::uint64_t unread_rest(Connection* c) {
+  return (c->own != nullptr ? c->read_end().available() : 0) + stashed(c);
+}
+// Bytes of the rest that are still to be sent over the bell. With tx held.
+inline std::uint64_t unsent_rest(const Connection* c) { return c->writer.head - c->rest_sent; }
+
+inline constexpr std::size_t kMarkBytes = 16;  // mark, 7 zeros, position (little-endian)
+inline constexpr int kMostReads = 4096;        // of the bell, in one go
+
+// The kernel's socket takes over what the program asked of the connection.
+void prepare_bell(int fd, const Socket* s);
+// From here on the own area says nothing new. With all three locks held.
+void publish_plain(int fd, Connection* c);
+// Nothing but rings can be on it. False: the other end is gone.
+bool read_empty(int fd);
+// The peer is gone, so nobody can send over the bell what it has left in its area: a fresh socket takes the
+// bell's place. 0 or -EAGAIN.
+long move_to_pair(int fd, Socket* s);
+
+// Sends of the rest what the bell takes without waiting. 0, or -errno when nobody will read it. With tx held.
+long send_rest(int fd, Connection* c);
+// Kind::kPlain when no rest is left. True: it is. With no lock held.
+bool settle(Socket* socket);
+
+}  // namespace shunt::sockets

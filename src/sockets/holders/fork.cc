@@ -1,0 +1,82 @@
+// fork() and the end of a process, as far as connections are concerned.
+#include "sockets/bell/bell.h"
+#include "sockets/connection/areas.h"
+#include "sockets/holders/descriptors.h"
+#include "sockets/holders/leave.h"
+#include "sockets/process/status.h"
+#include "sockets/setup/establish.h"
+#include "sockets/setup/listener.h"
+#include "sockets/wait/epoll_internal.h"
+#include "sys/kernel.h"
+
+namespace shunt::sockets {
+namespace {
+
+constexpr std::int64_t kForkPatienceNs = 50'000'000;
+
+// Of the descriptors of one socket, the lowest: to visit each socket once.
+bool is_first(int fd, const Socket* s) {
+  return s->refs.load(std::memory_order_relaxed) == 1 || next_descriptor(s, 0, -1) == fd;
+}
+
+// A connection whose CONNECTED has not come: after the fork only one of the processes will receive it,
+// and the address where it maps the second area is in the page that both share. So wait a little for
+// the accept() that is under way; else set the same addresses aside in both. The process that comes
+// second finds nothing there: no stranger's memory is read or unmapped, but its use of the connection
+// resets it.
+void settle_second_area(int fd, Socket* s, std::int64_t deadline_ns) {
+  Connection* c = s->connection;
+  look_at_bell(fd, s);
+  const std::int64_t left = deadline_ns - sys::monotonic_ns();
+  if (c->peer.load(std::memory_order_relaxed) == nullptr && left > 0) {
+    pollfd p{fd, POLLIN, 0};
+    const timespec timeout{0, left};
+    sys::ppoll(&p, 1, &timeout, nullptr);
+    look_at_bell(fd, s);
+  }
+  if (c->peer.load(std::memory_order_relaxed) == nullptr && c->reserved == nullptr) {
+    c->reserved = reserve_area(c->map_bytes);
+  }
+}
+
+}  // namespace
+
+void before_fork() {
+  std::int64_t deadline_ns = sys::monotonic_ns() + kForkPatienceNs;
+  connections_before_fork();
+  for_each(
+      [](int fd, Socket* s, void* deadline) {
+        if (s->kind.load(std::memory_order_acquire) != Kind::kConnection) return;
+        Connection* c = s->connection;
+        if (c->peer.load(std::memory_order_relaxed) == nullptr) {
+          settle_second_area(fd, s, *static_cast<std::int64_t*>(deadline));
+        }
+        if (is_first(fd, s)) c->holders.fetch_add(1, std::memory_order_relaxed);
+      },
+      &deadline_ns, 0, table_limit());
+  rouse_missed();
+}
+
+void before_exit() {
+  std::int64_t deadline = sys::monotonic_ns() + kClosePatienceNs;
+  for_each(
+      [](int fd, Socket* s, void* until) {
+        if (!is_first(fd, s)) return;
+        const std::uint32_t others = s->refs.load(std::memory_order_relaxed) - 1;
+        leave_with(fd, s, others, *static_cast<std::int64_t*>(until),
+                   [](Leave& leave) { leave.for_good(); });
+      },
+      &deadline, 0, table_limit());
+}
+
+void after_fork_in_child() {
+  forget_thread_id();
+  remember_process();
+  sockets_after_fork();
+  connections_after_fork();
+  epolls_after_fork();
+  listeners_after_fork();
+  status_after_fork();
+}
+
+}  // namespace shunt::sockets

@@ -1,0 +1,56 @@
+#include "sockets/holders/leave.h"
+
+#include <poll.h>
+
+#include "base/untrusted.h"
+#include "ring/fence.h"
+#include "sockets/bell/bell.h"
+#include "sockets/stream/stream.h"
+
+namespace shunt::sockets {
+
+Connection* connection_of(const Socket* s) {
+  return s != nullptr && s->kind.load(std::memory_order_acquire) == Kind::kConnection
+             ? s->connection
+             : nullptr;
+}
+
+void announce_if_last(Socket* s, std::uint32_t pins) {
+  if (s->kind.load(std::memory_order_acquire) != Kind::kConnection) return;
+  if (s->refs.load(std::memory_order_acquire) == 1 + pins) announce_close(s);
+}
+
+void finish_sending(int fd, Socket* s, std::uint32_t pins, std::int64_t deadline) {
+  if (s->kind.load(std::memory_order_acquire) != Kind::kConnection) return;
+  if (s->refs.load(std::memory_order_acquire) != 1 + pins) return;
+  if (s->connection->peer.load(std::memory_order_acquire) == nullptr) look_at_bell(fd, s);
+  absorb_events(s->connection);
+  follow_downgrade(fd, s);
+  if (!downgraded(s->connection)) return;
+  if (deadline == 0) {
+    const bool waits = !s->connection->nonblocking.load(std::memory_order_relaxed);
+    deadline = sys::monotonic_ns() + (waits ? kClosePatienceNs : kClosePatienceNs / 10);
+  }
+  send_rest_before_close(fd, s, deadline);
+}
+
+Leave::Leave(int fd, const Socket* s, std::uint32_t pins) {
+  const bool last = s != nullptr && s->kind.load(std::memory_order_acquire) == Kind::kConnection &&
+                    s->refs.load(std::memory_order_acquire) == 1 + pins &&
+                    s->connection->holders.load(std::memory_order_acquire) == 1;
+  if (!last || s->connection->relayed || downgraded(s->connection)) return;
+  const layout::Area* peer = s->connection->peer.load(std::memory_order_acquire);
+  line_ = &s->connection->own->switch_line;
+  line_->ringing.fetch_add(1, std::memory_order_seq_cst);
+  ring::full_fence();
+  if (peer != nullptr) {
+    switching_ = Untrusted(peer->switch_line.plain).copy_acquire() != layout::kCarrying;
+  } else if (!s->connection->gone_noticed.load(std::memory_order_relaxed)) {
+    // CONNECTED may have come, and more behind it. If it has not, the peer will see that we leave.
+    pollfd p{fd, POLLIN, 0};
+    const timespec now{0, 0};
+    switching_ = sys::ppoll(&p, 1, &now, nullptr) == 1;
+  }
+}
+
+}  // namespace shunt::sockets

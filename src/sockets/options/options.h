@@ -1,0 +1,44 @@
+// Socket options of a shunted connection, and ioctl/fcntl questions about it.
+//
+// Values are kept in Connection::options (common to forked processes, as in the kernel). What a value
+// means, how it is rounded and which errors a bad one gives is asked of the kernel: a setting is
+// applied to a fresh TCP socket first and read back, a question that was never answered by a setting
+// goes to a fresh TCP socket too. Only options with a meaning of their own here are handled by hand:
+// SO_ERROR, SO_TYPE, SO_DOMAIN, SO_PROTOCOL, SO_ACCEPTCONN, SO_RCVTIMEO, SO_SNDTIMEO, SO_LINGER,
+// SO_SNDBUF (limit of bytes in flight), SO_RCVBUF, SO_RCVLOWAT, TCP_INFO, TCP_MAXSEG, SO_PEERNAME...
+// An option that would have to do something on the wire that shared memory cannot do (SO_ZEROCOPY,
+// TCP_ULP, TCP_REPAIR, ...) gets ENOPROTOOPT or EOPNOTSUPP, never a silent success.
+//
+// Results are 0 or -errno. Thread safety: any thread; options_lock guards the store. Set-up path:
+// callers have blocked signals.
+#pragma once
+
+#include <sys/socket.h>
+
+#include "sockets/process/socket.h"
+
+namespace shunt::sockets {
+
+long get_connection_option(int fd, Socket* socket, int level, int name, void* value,
+                           socklen_t* length);
+long set_connection_option(int fd, Socket* socket, int level, int name, const void* value,
+                           socklen_t length);
+
+// Before connect or listen, for a TCP socket (Kind::kTcp): looks at an option that the program has
+// just set successfully on the kernel socket. Null: shared memory can honour it; else the option's
+// name, e.g. "SO_MARK": the connection must stay on kernel TCP.
+const char* option_forbids_shared_memory(int level, int name, const void* value, socklen_t length);
+
+// At set-up: takes over what the program set on its TCP socket (`tcp_fd`, still open) into the
+// connection: reads the options that matter back from the kernel and stores those that differ from
+// a fresh socket's. Also the time-outs, SO_LINGER, SO_RCVLOWAT and SO_SNDBUF into the fields.
+void adopt_options(Connection* connection, int tcp_fd, int family);
+// For an accepted connection: what Linux lets it inherit from the listener's TCP socket.
+void inherit_options(Connection* connection, int listener_fd, int family);
+
+// FIONREAD, SIOCOUTQ, SIOCATMARK, FIONBIO (also tells the bell), FIOASYNC... -ENOTTY as TCP would.
+// Returns kPassOn for requests that the bell's own answer serves (FIOCLEX, FIONCLEX, ...).
+inline constexpr long kPassOn = -4094;
+long connection_ioctl(int fd, Socket* socket, unsigned long request, void* argument);
+
+}  // namespace shunt::sockets

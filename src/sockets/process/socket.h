@@ -1,0 +1,113 @@
+// Socket: what this process knows about one of the program's TCP sockets (or epoll instances), and
+// the table from descriptor numbers to Sockets.
+//
+// The kernel's descriptor is the truth, the table a cache: every public call that closes, makes or
+// moves descriptors keeps it in step. A descriptor without an entry goes straight to libc.
+//
+// Lifetime: a Socket is alive while a descriptor of this process refers to it or a call is using it
+// across a sleep (a pin); `refs` counts both. Memory of Sockets is type-stable, so a racing reader of a dead
+// one reads a Socket, finds the table changed, and starts over.
+// Thread safety: `kind` and pointers are published with release and read with acquire; `lock`
+// guards changes of kind and the registrations. Calls that hold it run with signals blocked.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "layout/status_page.h"
+#include "sockets/connection/connection.h"
+#include "sockets/thread/lock.h"
+#include "sockets/thread/spin.h"
+
+namespace shunt::sockets {
+
+enum class Kind : std::uint8_t {
+  kFree,
+  kTcp,        // a TCP socket, not connected, not listening
+  kKernelTcp,  // connected by kernel TCP; only counted
+  kListener,
+  kConnection,  // shunted
+  kPlain,       // was shunted, downgraded: see holders/adopt.h
+  kEpoll,
+};
+
+inline constexpr int kMaxPending = 64;
+
+// A listener's second face: beside the kernel's TCP listener an AF_UNIX one for rendezvous, both
+// (and connections whose CONNECT is still on its way) in one hidden epoll instance, which stands for
+// the listener wherever the program waits for it.
+struct Listener {
+  int rendezvous;
+  int waiter;  // the hidden epoll instance
+  wire::Endpoint local;
+  bool dual_stack;
+  bool program_nonblocking;  // what F_GETFL shows; the kernel's listener is always non-blocking
+  int pending_count;
+  int pending[kMaxPending];
+  bool unix_turn;  // take turns, so that neither kind of client starves
+};
+
+struct EpollEntry;
+struct EpollSet;
+
+struct Socket {
+  std::atomic<Kind> kind;
+  std::uint16_t family;     // AF_INET or AF_INET6 of the TCP socket
+  bool connect_unreported;  // non-blocking connect: EINPROGRESS was given, 0 is due
+  std::atomic<std::uint32_t> refs;
+  Lock lock;
+  Connection* connection;  // kConnection, kPlain; later the last one, for racing calls
+  std::uint64_t inode;     // of the bell, to tell it from a file that took its number; 0: unknown
+  int reservation;         // the TCP socket that holds the local port; -1: none
+  Listener* listener;
+  EpollSet* epoll;            // kEpoll
+  EpollEntry* registrations;  // where epoll sets watch this socket
+  std::atomic<bool> missed;   // on the list of note_missed()
+  Socket* next_missed;
+  std::atomic<std::uint64_t> next_glance;  // ticks: see glance()
+  SpinBudget read_spin;
+  SpinBudget write_spin;
+  bool forbidden;       // the program asked for what only kernel TCP can do: see reason
+  wire::Reason reason;  // why not shared memory, as far as known
+  const char* detail;   // e.g. the option's name
+  layout::StatusEntry* status;
+  Socket* next_free;
+};
+
+// nullptr: not ours. Valid while the entry stays; lock (or pin) and check again before use.
+Socket* lookup(int fd);
+// Whether `fd` is, at this moment, the connection that a call found `socket` to be when it read
+// `connection` from it. With one of the connection's locks held the answer stays true.
+inline bool still_under(int fd, const Socket* socket, const Connection* connection) {
+  return lookup(fd) == socket &&
+         socket->kind.load(std::memory_order_acquire) == Kind::kConnection &&
+         socket->connection == connection;
+}
+// Takes a Socket into use, entered for `fd` (which the kernel has just given to the caller).
+// nullptr: no memory, or `fd` is beyond the table: then it is simply not ours.
+Socket* enter(int fd, Kind kind, std::uint16_t family);
+// A further descriptor for the same socket.
+void enter_again(int fd, Socket* socket);
+// Forgets `fd` in the table and returns its Socket, with the reference: give it to drop_reference()
+// after the kernel's close. nullptr: not ours.
+Socket* take_out(int fd);
+void drop_reference(Socket* socket);
+// Any descriptor of this process that refers to `socket` and is not `except`, from `from` on; -1.
+int next_descriptor(const Socket* socket, int from, int except);
+int table_limit();  // descriptors below may have entries
+
+// Only for a caller that knows the Socket to be alive (it holds a lock that a close needs).
+void pin(Socket* socket);
+// lookup() and pin() in one; null: not ours.
+Socket* lookup_pinned(int fd);
+void unpin(Socket* socket);
+
+// Calls `visit(fd, socket, context)` for every entry; used around fork and for closing ranges.
+void for_each(void (*visit)(int, Socket*, void*), void* context, int first, int last);
+
+// Called with the last reference gone: gives back everything the socket holds (teardown.cc).
+void destroy(Socket* socket);
+// In the child of a fork: locks of threads that do not exist here.
+void sockets_after_fork();
+
+}  // namespace shunt::sockets

@@ -1,0 +1,208 @@
+#include "sockets/setup/accept_handshake.h"
+
+#include <cerrno>
+
+#include "base/untrusted.h"
+#include "sockets/bell/bell.h"
+#include "sockets/connection/areas.h"
+#include "sockets/options/options.h"
+#include "sockets/process/config.h"
+#include "sockets/setup/establish.h"
+#include "sys/kernel.h"
+#include "wire/message.h"
+#include "wire/rendezvous_name.h"
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+namespace shunt::sockets {
+namespace {
+
+struct Request {
+  wire::Message message;
+  int fds[2] = {-1, -1};  // area or device; reserving socket, or the bell when via the driver
+  bool via_driver = false;
+
+  void close_all() {
+    for (int& fd : fds) {
+      if (fd >= 0) sys::close_received(fd);
+      fd = -1;
+    }
+  }
+};
+
+// -EAGAIN: nothing yet. -EPROTO: not a CONNECT, or the other side is gone.
+long receive_request(int bell, Request* r) {
+  wire::MessageBytes bytes;
+  int count = 0;
+  const long n = sys::recv_fds(bell, bytes.data(), bytes.size(), r->fds, 2, &count, MSG_DONTWAIT);
+  if (n == -EAGAIN || n == -EINTR) return -EAGAIN;
+  if (n != static_cast<long>(bytes.size()) || count != 2) return -EPROTO;
+  const Result<wire::Message> m = wire::decode(bytes.data(), bytes.size());
+  if (!m.ok() || m.value().type != wire::MessageType::kConnect) return -EPROTO;
+  r->message = m.value();
+  r->via_driver = (m.value().flags & wire::kViaDriver) != 0;
+  return 0;
+}
+
+bool from_driver(int bell) {
+  if (partition_table() == nullptr) return false;
+  ucred cred{};
+  socklen_t length = sizeof cred;
+  if (sys::getsockopt(bell, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0) return false;
+  return cred.uid == 0 || cred.uid == window_owner_uid();
+}
+
+std::uint64_t netns_cookie(int fd) {
+  std::uint64_t cookie = 0;
+  socklen_t length = sizeof cookie;
+  return sys::getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) == 0 ? cookie : 0;
+}
+
+// The source address as this namespace's kernel vouches for it.
+bool vouched_source(int reservation, int listener_fd, const wire::Endpoint& destination,
+                    wire::Endpoint* source) {
+  int protocol = 0;
+  socklen_t length = sizeof protocol;
+  if (sys::getsockopt(reservation, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) != 0 ||
+      (protocol != IPPROTO_TCP && protocol != 262 /* MPTCP */)) {
+    return false;
+  }
+  if (netns_cookie(reservation) != netns_cookie(listener_fd)) return false;
+  sockaddr_storage address{};
+  length = sizeof address;
+  // It holds a port and nothing else: one that is connected is somebody's connection.
+  if (sys::getpeername(reservation, &address, &length) == 0) return false;
+  length = sizeof address;
+  if (sys::getsockname(reservation, &address, &length) != 0) return false;
+  const auto bound = wire::from_sockaddr(reinterpret_cast<sockaddr*>(&address), length);
+  if (!bound.ok() || bound.value().port == 0) return false;
+  *source = bound.value();
+  if (!source->is_any()) return source->family == destination.family;
+  source->family = destination.family;
+  source->address = destination.address;
+  if (destination.family == AF_INET && destination.is_loopback()) source->address = {127, 0, 0, 1};
+  return true;
+}
+
+bool check(Request* r, int bell, const Socket* listener) {
+  const Listener* l = listener->listener;
+  const wire::Message& m = r->message;
+  if (!wire::rendezvous_matches(l->local, l->dual_stack, m.destination)) return false;
+  if (m.area.object == wire::kObjectWindow) {
+    return r->via_driver && m.own.object == wire::kObjectWindow && areas_from_driver() &&
+           from_driver(bell);
+  }
+  if (m.area.object != wire::kObjectDescriptor) return false;
+  if (r->via_driver) return from_driver(bell);
+  wire::Endpoint source;
+  if (!vouched_source(r->fds[1], l->rendezvous, m.destination, &source)) return false;
+  r->message.source = source;
+  return true;
+}
+
+bool answer_driver(int rendezvous, wire::MessageType type) {
+  wire::Message m;
+  m.type = type;
+  if (type == wire::MessageType::kRefused) {
+    m.reason = static_cast<std::uint32_t>(wire::Reason::kRefused);
+  }
+  const wire::MessageBytes bytes = wire::encode(m);
+  return sys::send(rendezvous, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0;
+}
+
+bool untouched(const layout::Area* peer) {
+  return Untrusted(peer->hot.head).copy() == 0 && Untrusted(peer->hot.flags).copy() == 0;
+}
+
+// CONNECTED, with the own area unless the driver gave it and knows.
+bool tell_connected(const Request& r, const Parts& parts, int to) {
+  wire::Message m;
+  m.type = wire::MessageType::kConnected;
+  m.generation = parts.generation;
+  const bool relayed = parts.connection->relayed;
+  m.area = relayed ? r.message.own : own_location();
+  const wire::MessageBytes bytes = wire::encode(m);
+  return sys::send_fds(to, bytes.data(), bytes.size(), &parts.area_fd, relayed ? 0 : 1,
+                       MSG_DONTWAIT) == static_cast<long>(bytes.size());
+}
+
+// Maps both areas, tells the other side, and gives the bell its descriptor.
+long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int flags,
+              bool relocate) {
+  int bell = *bell_slot;
+  Parts parts;
+  const bool relayed = r->message.area.object == wire::kObjectWindow;
+  if (!make_parts(&parts, !relayed)) return -ENOMEM;
+  Connection* c = parts.connection;
+  if (relayed && !adopt_range(&parts, r->fds[0], r->message.own, r->message.own_generation)) {
+    discard(&parts);
+    return -ENOMEM;
+  }
+  const layout::Area* peer =
+      map_peer(r->fds[0], r->message.area, r->message.generation, c->map_bytes);
+  c->reader.generation = r->message.generation;
+  c->peer.store(peer, std::memory_order_release);
+  c->local = r->message.destination;
+  c->remote = r->message.source;
+  c->nonblocking.store((flags & SOCK_NONBLOCK) != 0, std::memory_order_relaxed);
+
+  const bool told = peer != nullptr && tell_connected(*r, parts, r->via_driver ? r->fds[1] : bell);
+  // A client that has gone meanwhile is accepted all the same, as by TCP: what it wrote is read. But
+  // one that gave up while its request was with the drivers was never connected.
+  if (peer == nullptr || (!told && r->via_driver && untouched(peer))) {
+    discard(&parts);
+    return -EPROTO;
+  }
+  if (!told) {
+    c->gone_noticed.store(true, std::memory_order_release);
+    c->trouble.store(true, std::memory_order_release);
+  }
+  if (r->via_driver) {
+    answer_driver(bell, wire::MessageType::kConnected);
+    // The bell takes the number that accept() gave out, the lowest free one.
+    sys::dup3(r->fds[1], bell, O_CLOEXEC);
+  }
+  if (relocate) {
+    // The file lives on, perhaps under a new number, so closing the old one would not end the watch.
+    sys::epoll_ctl(listener->listener->waiter, EPOLL_CTL_DEL, bell, nullptr);
+    const int low = sys::fcntl(bell, F_DUPFD_CLOEXEC, 0);
+    if (low >= 0) {
+      sys::close(bell);
+      *bell_slot = bell = low;
+    }
+  }
+  sys::fcntl(bell, F_SETFL, (flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0);
+  sys::fcntl(bell, F_SETFD, (flags & SOCK_CLOEXEC) != 0 ? FD_CLOEXEC : 0);
+  refuse_descriptors(bell);
+  inherit_options(c, listener_fd, listener->family);
+  Socket* s = enter(bell, Kind::kTcp, listener->family);
+  if (s == nullptr) {
+    discard(&parts);
+    return -EMFILE;
+  }
+  if (parts.area_fd >= 0) sys::close(parts.area_fd);
+  install(bell, s, c, r->via_driver ? partition_name_of(c->remote) : nullptr);
+  return bell;
+}
+
+}  // namespace
+
+long finish_handshake(int bell, int listener_fd, Socket* listener, int flags, bool relocate) {
+  Request r;
+  long result = receive_request(bell, &r);
+  if (result == -EAGAIN) return -EAGAIN;
+  if (result == 0 && !check(&r, bell, listener)) result = -EPROTO;
+  if (result == 0) {
+    result = complete(&r, &bell, listener_fd, listener, flags, relocate);
+  }
+  if (result < 0) {
+    if (r.via_driver) answer_driver(bell, wire::MessageType::kRefused);
+    sys::close(bell);
+  }
+  r.close_all();
+  return result;
+}
+
+}  // namespace shunt::sockets

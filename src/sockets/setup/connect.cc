@@ -1,0 +1,296 @@
+#include "sockets/setup/connect.h"
+
+#include <cerrno>
+
+#include "sockets/connection/areas.h"
+#include "sockets/options/options.h"
+#include "sockets/process/config.h"
+#include "sockets/process/status.h"
+#include "sockets/setup/driver_request.h"
+#include "sockets/setup/establish.h"
+#include "sockets/thread/cancel.h"
+#include "sockets/wait/epoll.h"
+#include "sys/kernel.h"
+#include "sys/sock_diag.h"
+#include "wire/rendezvous_name.h"
+
+namespace shunt::sockets {
+namespace {
+
+// Whether the address is one of this network namespace: only then may a wildcard listener's
+// rendezvous be asked. The kernel knows: only a local address can be bound.
+bool is_local(const wire::Endpoint& e) {
+  if (e.is_loopback()) return true;
+  wire::Endpoint probe = e;
+  probe.port = 0;
+  sockaddr_storage address;
+  const socklen_t length = wire::to_sockaddr(probe, e.family, &address);
+  const int fd = sys::socket(e.family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  const bool local = sys::bind(fd, &address, length) == 0;
+  sys::close(fd);
+  return local;
+}
+
+// connect() to the unspecified address means the loopback.
+wire::Endpoint resolve_any(wire::Endpoint e) {
+  if (!e.is_any()) return e;
+  if (e.family == AF_INET) {
+    e.address[0] = 127;
+    e.address[3] = 1;
+  } else {
+    e.address[15] = 1;
+  }
+  return e;
+}
+
+bool trusted(int bell, const wire::Endpoint& e) {
+  ucred cred{};
+  socklen_t length = sizeof cred;
+  if (sys::getsockopt(bell, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0) return false;
+  if (cred.uid == 0 || cred.uid == sys::geteuid()) return true;
+  const Result<std::uint32_t> owner = sys::tcp_listener_uid(e.family, e.address.data(), e.port);
+  return owner.ok() && owner.value() == cred.uid;
+}
+
+// A bell whose other end waits in a listener's backlog; -1 with *reason: none here.
+// -EINTR: interrupted while the backlog was full.
+int find_rendezvous(const wire::Endpoint& e, bool nonblocking, wire::Reason* reason) {
+  wire::UnixName names[3];
+  const int count = wire::rendezvous_candidates(e, names);
+  const int bell =
+      sys::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0);
+  *reason = wire::Reason::kNoMemory;
+  if (bell < 0) return -1;
+  *reason = wire::Reason::kNoListener;
+  for (int i = 0; i < count; ++i) {
+    // The first name is the address itself: who listens there has bound it, so it is local.
+    if (i == 1 && !is_local(e)) {
+      *reason = wire::Reason::kNotInWindow;
+      break;
+    }
+    int r = 0;
+    {
+      const Undo undo([bell] { sys::close(bell); });
+      const CancelPoint point;
+      r = sys::connect(bell, &names[i].address, names[i].length);
+    }
+    if (r == 0) {
+      if (trusted(bell, e)) return bell;
+      *reason = wire::Reason::kUntrustedListener;
+      break;
+    }
+    if (r == -EINTR) {
+      sys::close(bell);
+      return -EINTR;
+    }
+    if (r == -EAGAIN) {
+      *reason = wire::Reason::kBacklogFull;
+      break;
+    }
+  }
+  sys::close(bell);
+  return -1;
+}
+
+wire::Endpoint natural_source(const wire::Endpoint& destination, bool other_partition) {
+  wire::Endpoint source = destination;
+  source.port = 0;
+  if (!other_partition) {
+    if (destination.family == AF_INET && destination.is_loopback()) {
+      source.address = {127, 0, 0, 1};
+    }
+    return source;
+  }
+  // As the kernel would route it; the driver checks that it is one of this partition's.
+  const int fd = sys::socket(destination.family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  sockaddr_storage address;
+  socklen_t length = wire::to_sockaddr(destination, destination.family, &address);
+  if (fd >= 0 && sys::connect(fd, &address, length) == 0) {
+    length = sizeof address;
+    sys::getsockname(fd, &address, &length);
+    const auto e = wire::from_sockaddr(reinterpret_cast<sockaddr*>(&address), length);
+    if (e.ok() && own_partition() != nullptr && own_partition()->owns(e.value())) {
+      source = e.value();
+      source.port = 0;
+    }
+  }
+  if (fd >= 0) sys::close(fd);
+  if (!source.same_address(destination)) return source;
+  for (std::uint32_t i = 0; own_partition() != nullptr && i < own_partition()->address_count; ++i) {
+    if (own_partition()->addresses[i].family == destination.family) {
+      return own_partition()->addresses[i];
+    }
+  }
+  return source;
+}
+
+// Binds the program's TCP socket, unless the program did; *source is what it is bound to.
+bool reserve_port(int fd, const Socket* s, wire::Endpoint natural, wire::Endpoint* source) {
+  sockaddr_storage address{};
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    socklen_t length = sizeof address;
+    if (sys::getsockname(fd, &address, &length) != 0) return false;
+    const auto bound = wire::from_sockaddr(reinterpret_cast<sockaddr*>(&address), length);
+    if (bound.ok() && bound.value().port != 0) {
+      *source = bound.value();
+      if (source->is_any()) {
+        source->family = natural.family;
+        source->address = natural.address;
+      }
+      return source->family == natural.family;
+    }
+    length = wire::to_sockaddr(natural, s->family, &address);
+    if (length == 0 || sys::bind(fd, &address, length) != 0) return false;
+  }
+  return false;
+}
+
+// Puts the bell where the program's TCP socket was, under each of its descriptors; the TCP socket
+// goes on holding the port at a high number.
+bool swap_descriptors(int fd, Socket* s, int bell) {
+  const int reservation = sys::fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  if (reservation < 0) return false;
+  s->reservation = sys::move_high(reservation);
+  detach_registrations(s);
+  for (int each = next_descriptor(s, 0, -1); each >= 0; each = next_descriptor(s, each + 1, -1)) {
+    const bool close_on_exec = (sys::fcntl(each, F_GETFD) & FD_CLOEXEC) != 0;
+    sys::dup3(bell, each, close_on_exec ? O_CLOEXEC : 0);
+  }
+  sys::close(bell);
+  return true;
+}
+
+struct Attempt {
+  int fd;
+  Socket* socket;
+  wire::Endpoint destination;
+  bool nonblocking;
+  const wire::Partition* partition;  // null: direct
+  int bell;                          // direct: connected; else made here
+};
+
+bool areas_given(const Attempt& a) { return a.partition != nullptr && areas_from_driver(); }
+
+// To the driver of a window on a device, which chooses the own area.
+bool request_area(Attempt& a, Parts* parts, const wire::Message& m, wire::Reason* reason) {
+  Grant grant;
+  a.bell = request_from_driver(m, -1, a.fd, a.nonblocking, reason, &grant);
+  if (a.bell < 0) return false;
+  const bool adopted = adopt_range(parts, grant.device, grant.where, grant.generation);
+  sys::close(grant.device);
+  *reason = wire::Reason::kNoMemory;
+  return adopted;
+}
+
+bool deliver(Attempt& a, Parts& parts, const wire::Endpoint& source, wire::Reason* reason) {
+  wire::Message m;
+  m.type = wire::MessageType::kConnect;
+  m.generation = parts.generation;
+  m.source = source;
+  m.destination = a.destination;
+  if (areas_given(a)) return request_area(a, &parts, m, reason);
+  m.area = own_location();
+  if (a.partition != nullptr) {
+    a.bell = request_from_driver(m, parts.area_fd, a.fd, a.nonblocking, reason, nullptr);
+    return a.bell >= 0;
+  }
+  const wire::MessageBytes bytes = wire::encode(m);
+  const int fds[2] = {parts.area_fd, a.fd};
+  *reason = wire::Reason::kRefused;
+  return sys::send_fds(a.bell, bytes.data(), bytes.size(), fds, 2, 0) ==
+         static_cast<long>(bytes.size());
+}
+
+// Everything from a route to an installed connection. False with *reason: nothing has changed.
+bool establish(Attempt& a, wire::Reason* reason) {
+  Parts parts;
+  wire::Endpoint source;
+  *reason = wire::Reason::kNoMemory;
+  const wire::Endpoint natural = natural_source(a.destination, a.partition != nullptr);
+  if (!reserve_port(a.fd, a.socket, natural, &source)) {
+    *reason = wire::Reason::kBadSource;
+    return false;
+  }
+  if (!make_parts(&parts, !areas_given(a))) return false;
+  const auto delivered = [&] {
+    const Undo undo([&parts] { discard(&parts); });
+    return deliver(a, parts, source, reason);
+  };
+  if (!delivered()) {
+    discard(&parts);
+    return false;
+  }
+  Connection* c = parts.connection;
+  c->local = source;
+  c->remote = a.destination;
+  c->connecting_side = true;
+  c->nonblocking.store(a.nonblocking, std::memory_order_relaxed);
+  adopt_options(c, a.fd, a.socket->family);
+  sys::fcntl(a.bell, F_SETFL, a.nonblocking ? O_NONBLOCK : 0);
+  if (!swap_descriptors(a.fd, a.socket, a.bell)) {
+    *reason = wire::Reason::kNoMemory;
+    discard(&parts);
+    return false;
+  }
+  if (parts.area_fd >= 0) sys::close(parts.area_fd);
+  install(a.fd, a.socket, c, a.partition != nullptr ? a.partition->name_bytes.data() : nullptr);
+  attach_registrations(a.socket);
+  return true;
+}
+
+long fall_back(Socket* s, wire::Reason reason) {
+  s->reason = reason;
+  if (!require_shared_memory()) return kUseKernel;
+  count_reason(reason);
+  return -ECONNREFUSED;
+}
+
+}  // namespace
+
+long connect_socket(int fd, Socket* s, const sockaddr* address, socklen_t length) {
+  const Result<wire::Endpoint> parsed = wire::from_sockaddr(address, length);
+  Hold hold(s->lock);
+  if (!hold.owns()) return -EALREADY;
+  const Kind kind = s->kind.load(std::memory_order_acquire);
+  if (kind == Kind::kConnection || kind == Kind::kPlain) {
+    if (!s->connect_unreported) return -EISCONN;
+    s->connect_unreported = false;
+    return 0;
+  }
+  // What the kernel rejects, it rejects itself (families, lengths, port 0).
+  if (!parsed.ok() || parsed.value().port == 0) return kUseKernel;
+  if (s->family == AF_INET && address->sa_family != AF_INET) return kUseKernel;
+  if (s->forbidden) return fall_back(s, s->reason);
+
+  const wire::Endpoint destination = resolve_any(parsed.value());
+  Attempt a{fd, s, destination, (sys::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0, nullptr, -1};
+  wire::Reason reason;
+  const Undo undo([s] { s->lock.release(); });
+  a.bell = find_rendezvous(destination, a.nonblocking, &reason);
+  if (a.bell == -EINTR) return -EINTR;
+  bool done = false;
+  if (a.bell >= 0) {
+    const int bell = a.bell;
+    done = establish(a, &reason);
+    if (!done) sys::close(bell);
+  } else if (const wire::PartitionTable* table = partition_table(); table != nullptr) {
+    a.partition = table->by_address(destination);
+    if (a.partition == own_partition()) a.partition = nullptr;
+    if (a.partition != nullptr) {
+      done = establish(a, &reason);
+      if (!done && a.bell >= 0) sys::close(a.bell);
+    }
+  }
+  if (!done) return fall_back(s, reason);
+  s->connect_unreported = a.nonblocking;
+  return a.nonblocking ? -EINPROGRESS : 0;
+}
+
+void connected_by_kernel(int fd, Socket* s) {
+  Hold hold(s->lock);
+  if (s->kind.load(std::memory_order_acquire) != Kind::kTcp) return;
+  install_kernel(fd, s, s->reason, s->detail);
+}
+
+}  // namespace shunt::sockets

@@ -1,0 +1,26 @@
+// connect(): the switch. Shared memory if somebody under Shunt listens there, else kernel TCP.
+//
+// In order: a rendezvous in this network namespace (believed only if its owner is root, this user,
+// or the owner of the kernel's TCP listener at that address and port); the window's other partitions,
+// by way of the own driver; kernel TCP. The local port is reserved in the kernel by the program's own
+// TCP socket, which stays bound, out of sight, for as long as the connection lives.
+//
+// As with TCP, connect() succeeds when the request is in the listener's backlog; accept() may come
+// later, and bytes may be sent before.
+// Thread safety: any thread. Errors: negative errno.
+#pragma once
+
+#include <sys/socket.h>
+
+#include "sockets/process/socket.h"
+
+namespace shunt::sockets {
+
+inline constexpr long kUseKernel = -4093;
+
+// For Kind::kTcp, kConnection and kPlain. 0 or -EINPROGRESS: done over shared memory. kUseKernel: let the
+// kernel connect, then tell connected_by_kernel(); socket->reason says why.
+long connect_socket(int fd, Socket* socket, const sockaddr* address, socklen_t length);
+void connected_by_kernel(int fd, Socket* socket);
+
+}  // namespace shunt::sockets

@@ -1,0 +1,111 @@
+#include "sockets/setup/establish.h"
+
+#include "sockets/connection/areas.h"
+#include "sockets/process/config.h"
+#include "sockets/process/status.h"
+#include "sys/kernel.h"
+
+namespace shunt::sockets {
+
+bool make_parts(Parts* parts, bool own_area) {
+  parts->connection = allocate_connection();
+  if (parts->connection == nullptr) return false;
+  if (!own_area) return true;
+  parts->connection->own = make_area(&parts->generation, &parts->area_fd);
+  if (parts->connection->own == nullptr) {
+    discard(parts);
+    return false;
+  }
+  parts->connection->write_end().set_limit(layout::kStreamBytes);
+  return true;
+}
+
+bool adopt_range(Parts* parts, int device, const wire::Location& where, std::uint32_t generation) {
+  Connection* c = parts->connection;
+  const std::uint32_t map_bytes = area_map_bytes();
+  c->own = map_own_range(device, where, generation, map_bytes);
+  if (c->own == nullptr) return false;
+  c->relayed = true;
+  calibrate_far();
+  c->map_bytes = map_bytes;
+  parts->generation = generation;
+  c->write_end().set_limit(layout::kStreamBytes);
+  return true;
+}
+
+void discard(Parts* parts) {
+  if (parts->area_fd >= 0) sys::close(parts->area_fd);
+  parts->area_fd = -1;
+  Connection* c = parts->connection;
+  parts->connection = nullptr;
+  if (c == nullptr) return;
+  c->tx.acquire();
+  c->rx.acquire();
+  unmap_areas(c);
+  free_connection(c);
+}
+
+wire::Location own_location() {
+  return {.object = wire::kObjectDescriptor, .offset = 0, .length = layout::kAreaBytes};
+}
+
+const char* partition_name_of(const wire::Endpoint& endpoint) {
+  const wire::PartitionTable* table = partition_table();
+  if (table == nullptr) return nullptr;
+  const wire::Partition* p = table->by_address(endpoint);
+  return p != nullptr && p != own_partition() ? p->name_bytes.data() : nullptr;
+}
+
+void note_bell(int fd, Socket* socket) {
+  struct stat st;
+  socket->inode = sys::fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
+bool names_bell(int fd, const Socket* socket) {
+  struct stat st;
+  if (sys::fstat(fd, &st) != 0 || !S_ISSOCK(st.st_mode)) return false;
+  return socket->inode == 0 || socket->inode == st.st_ino;
+}
+
+void install(int fd, Socket* socket, Connection* connection, const char* peer_partition) {
+  note_bell(fd, socket);
+  socket->connection = connection;
+  socket->read_spin.far = socket->write_spin.far = connection->relayed;
+  socket->kind.store(Kind::kConnection, std::memory_order_release);
+  report(socket, {.state = layout::EntryState::kEstablished,
+                  .via = layout::EntryVia::kSharedMemory,
+                  .reason = wire::Reason::kNone,
+                  .detail = nullptr,
+                  .local = connection->local,
+                  .peer = connection->remote,
+                  .peer_partition = peer_partition});
+}
+
+void install_kernel(int fd, Socket* socket, wire::Reason reason, const char* detail) {
+  sockaddr_storage address{};
+  wire::Endpoint local;
+  wire::Endpoint remote;
+  socklen_t length = sizeof address;
+  if (sys::getsockname(fd, &address, &length) == 0) {
+    const auto e = wire::from_sockaddr(reinterpret_cast<sockaddr*>(&address), length);
+    if (e.ok()) local = e.value();
+  }
+  length = sizeof address;
+  if (sys::getpeername(fd, &address, &length) == 0) {
+    const auto e = wire::from_sockaddr(reinterpret_cast<sockaddr*>(&address), length);
+    if (e.ok()) remote = e.value();
+  }
+  socket->reason = reason;
+  socket->detail = detail;
+  socket->kind.store(Kind::kKernelTcp, std::memory_order_release);
+  count_reason(reason);
+  report(socket, {.state = layout::EntryState::kEstablished,
+                  .via = layout::EntryVia::kKernel,
+                  .reason = reason,
+                  .detail = detail,
+                  .local = local,
+                  .peer = remote,
+                  .peer_partition = partition_name_of(remote)});
+}
+
+}  // namespace shunt::sockets

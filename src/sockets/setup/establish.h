@@ -1,0 +1,43 @@
+// Making a connection out of a bell and two areas: what connecting and accepting share.
+//
+// Thread safety: the caller holds the Socket's lock or is the only owner of the pieces.
+#pragma once
+
+#include "layout/status_page.h"
+#include "sockets/connection/connection.h"
+#include "sockets/process/socket.h"
+#include "wire/message.h"
+
+namespace shunt::sockets {
+
+// A connection under construction; whatever is not taken over is given back by discard().
+struct Parts {
+  Connection* connection = nullptr;
+  int area_fd = -1;  // of the own area, to send along; -1: a range of a device
+  std::uint32_t generation = 0;
+};
+
+// Connection page and, unless it is to be a range of a device, own area. False: no memory or descriptors.
+bool make_parts(Parts* parts, bool own_area = true);
+// The own area that the driver gave. False: it is not what it should be, or no memory. `device` stays the caller's.
+bool adopt_range(Parts* parts, int device, const wire::Location& where, std::uint32_t generation);
+void discard(Parts* parts);
+
+// The message fields that describe the own area.
+wire::Location own_location();
+
+// Turns `socket`, under `fd`, into a shunted connection and shows it on the status page.
+void install(int fd, Socket* socket, Connection* connection, const char* peer_partition);
+
+// The file under `fd` is `socket`'s bell: remembers that. names_bell: whether it still is. The table may be
+// wrong about a number that was closed behind our back, and in a vfork child it is the parent's.
+void note_bell(int fd, Socket* socket);
+bool names_bell(int fd, const Socket* socket);
+
+// The partition that owns `endpoint`'s address, unless it is the own one; null: none.
+const char* partition_name_of(const wire::Endpoint& endpoint);
+
+// Kernel TCP it is: counts and shows why. For a socket that is connected by the kernel already.
+void install_kernel(int fd, Socket* socket, wire::Reason reason, const char* detail);
+
+}  // namespace shunt::sockets

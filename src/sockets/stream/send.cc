@@ -1,0 +1,270 @@
+// The sending half of stream.h.
+#include <poll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/untrusted.h"
+#include "sockets/bell/bell.h"
+#include "sockets/connection/trim.h"
+#include "sockets/downgrade/downgrade.h"
+#include "sockets/stream/stream_internal.h"
+#include "sockets/thread/cancel.h"
+#include "sockets/wait/epoll.h"
+#include "sys/kernel.h"
+
+namespace shunt::sockets {
+namespace {
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
+constexpr int kIgnored = MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_CONFIRM | MSG_EOR |
+                         MSG_DONTROUTE |
+                         MSG_ZEROCOPY;  // zero-copy needs SO_ZEROCOPY, which is refused
+constexpr std::size_t kDeferredBytes = 4096;
+
+// What signal handlers of this thread wrote while it was inside send_stream for the same socket.
+struct Deferred {
+  Connection* connection;
+  std::size_t size;
+  std::uint8_t bytes[kDeferredBytes];
+};
+thread_local Deferred deferred __attribute__((tls_model("initial-exec")));
+
+long defer(Connection* c, const iovec* parts, std::size_t count) {
+  if (deferred.size > 0 && deferred.connection != c) return -EAGAIN;
+  deferred.connection = c;
+  std::size_t total = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t n = std::min(parts[i].iov_len, kDeferredBytes - deferred.size);
+    std::memcpy(deferred.bytes + deferred.size, parts[i].iov_base, n);
+    deferred.size += n;
+    total += n;
+    if (n < parts[i].iov_len) break;
+  }
+  return total > 0 ? static_cast<long>(total) : -EAGAIN;
+}
+
+// Makes bytes visible and wakes the reader. With tx held.
+void publish(int fd, Socket* s, ring::Writer& writer) {
+  Connection* c = s->connection;
+  writer.publish();
+  if (c->peer.load(kRelaxed) == nullptr) {
+    // The accepting side may have mapped our area and gone to sleep before we know its: its CONNECTED
+    // is then on the bell, because it is sent before that sleep and our look comes after publishing.
+    look_at_bell(fd, s);
+    ring::Writer late = c->write_end();
+    if (late.must_ring()) ring(fd, c);
+    return;
+  }
+  if (writer.must_ring()) ring(fd, c);
+}
+
+// Appends as much as fits. With tx held. Returns bytes appended; *error: corrupt peer.
+std::size_t put(int fd, Socket* s, const iovec* parts, std::size_t count, std::size_t skip) {
+  Connection* c = s->connection;
+  ring::Writer writer = c->write_end();
+  writer.take_echo();
+  std::size_t total = 0;
+  std::size_t unpublished = 0;
+  bool full = false;
+  for (std::size_t i = 0; i < count && !full; ++i) {
+    const auto* from = static_cast<const std::uint8_t*>(parts[i].iov_base);
+    std::size_t left = parts[i].iov_len;
+    const std::size_t jump = std::min(skip, left);
+    skip -= jump;
+    from += jump;
+    left -= jump;
+    while (left > 0) {
+      ring::Status status;
+      const std::size_t n = writer.append(from, left, &status);
+      if (status != ring::Status::kOk) reset_untrusted(c);
+      if (n == 0) {
+        full = true;
+        break;
+      }
+      from += n;
+      left -= n;
+      total += n;
+      unpublished += n;
+      if (unpublished >= layout::kSegmentBytes) {
+        publish(fd, s, writer);
+        writer = c->write_end();
+        unpublished = 0;
+      }
+    }
+  }
+  if (unpublished > 0) publish(fd, s, writer);
+  if (total > 0) {
+    settle_segments(c);
+    count_sent(s, total);
+  }
+  return total;
+}
+
+// What signal handlers left for us; a full buffer loses nothing: the rest waits for the next send.
+void flush_deferred(int fd, Socket* s) {
+  while (deferred.size > 0 && deferred.connection == s->connection) {
+    const iovec part{deferred.bytes, deferred.size};
+    const std::size_t n = put(fd, s, &part, 1, 0);
+    if (n == 0) return;
+    std::memmove(deferred.bytes, deferred.bytes + n, deferred.size - n);
+    deferred.size -= n;
+  }
+}
+
+// With tx held. >0: go on; 0 or -errno: the answer (kDiscard gives `size`).
+long may_send(Connection* c, std::size_t size) {
+  if (!c->trouble.load(std::memory_order_acquire)) {
+    const layout::Area* peer = c->peer.load(kRelaxed);
+    // The line was read for its waiting flags moments ago: no extra transfer.
+    if (peer == nullptr || Untrusted(peer->hot.flags).copy() == 0) return 1;
+  }
+  absorb_events(c);
+  Hold hold(c->state_lock);
+  const conn::Answer a = conn::on_write(c->state);
+  c->trouble.store(true, std::memory_order_release);
+  if (a.verdict == conn::Verdict::kError) return -a.error;
+  if (a.verdict == conn::Verdict::kDiscard) return -static_cast<long>(size) - 10'000;
+  return 1;
+}
+
+// A racy look at what would end a wait for space; the caller decides under the locks.
+bool write_over(const Connection* c) {
+  const conn::State& state = c->state;
+  return state.dead || state.write_shut || state.peer_gone || state.pending_error != 0 ||
+         c->gone_noticed.load(kRelaxed);
+}
+
+}  // namespace
+
+bool writer_has_room(Connection* c) {
+  if (c->poisoned.load(kRelaxed)) return false;
+  ring::Writer writer = c->write_end();
+  if (writer.writable()) return true;
+  if (writer.refresh() != ring::Status::kOk) {
+    reset_untrusted(c);
+    return false;
+  }
+  return writer.writable();
+}
+
+long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
+  Connection* c = s->connection;
+  const std::uint64_t tail = c->writer.tail;
+  const Spin hot = spin_until(s->write_spin, deadline, [&] {
+    const layout::Area* peer = c->peer.load(std::memory_order_acquire);
+    return write_over(c) ||
+           (peer != nullptr && Untrusted(peer->tail.tail).copy() - tail >= layout::kSegmentBytes);
+  });
+  if (hot == Spin::kReady) return 0;
+  if (hot == Spin::kHandlerEnds || (hot == Spin::kHandlerRestarts && deadline != 0)) return -EINTR;
+  if (!enter_sleep(fd, s, vain.force)) return 0;
+  rouse_missed();
+  bool sleep = true;
+  {
+    Hold tx(c->tx);
+    arm_write(c);
+    absorb_events(c);
+    sleep = !writer_has_room(c) && !write_over(c) && !leaves_rings(c);
+  }
+  const std::uint64_t begin = ticks();
+  long result = 0;
+  if (sleep) {
+    const Undo undo([c] {
+      leave_sleep(c);
+      Hold tx(c->tx);
+      if (tx.owns()) disarm_write(c);
+    });
+    result = sleep_on_bell(fd, deadline);
+  }
+  const std::uint64_t slept_us = (ticks() - begin) / ticks_per_us;
+  leave_sleep(c);
+  {
+    Hold tx(c->tx);
+    if (tx.owns()) disarm_write(c);
+  }
+  if (!sleep) return 0;
+  s->write_spin.slept(static_cast<std::uint32_t>(std::min<std::uint64_t>(slept_us, 1'000'000)));
+  if (result == 0) vain.another();
+  look_at_bell(fd, s);
+  return result;
+}
+
+long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int flags) {
+  if ((flags & ~kIgnored) != 0) return -EOPNOTSUPP;
+  Connection* c = s->connection;
+  const std::size_t size = total_size(parts, count);
+  const bool dont_wait = (flags & MSG_DONTWAIT) != 0;
+  std::size_t done = 0;
+  std::int64_t deadline = -1;  // not started
+  bool pinned = false;
+  VainWakes vain;
+  long result = 0;
+  for (;;) {
+    if (leaves_rings(c)) {
+      if (!follow_downgrade(fd, s)) {
+        result = -EAGAIN;
+        break;
+      }
+      if (downgraded(c)) {
+        if (done > 0 && (dont_wait || c->nonblocking.load(kRelaxed))) break;
+        const Undo undo([s, pinned] {
+          if (pinned) unpin(s);
+        });
+        result = send_with_rest(fd, s, parts, count, done, flags);
+        if (result > 0) done = static_cast<std::size_t>(result);
+        break;
+      }
+    }
+    {
+      Hold tx(c->tx);
+      if (!tx.owns()) return defer(c, parts, count);
+      if (c->tx.recovered()) reset_broken(c);
+      if (leaves_rings(c)) continue;
+      if (!still_under(fd, s, c)) {
+        result = done > 0 || pinned ? -EBADF : kNotOurs;
+        break;
+      }
+      if (done > 0 && write_over(c)) break;  // the next call reports why
+      // Unread bytes, as far as known: a peer that is alive and fast leaves none behind.
+      c->write_end().take_echo();
+      if (c->write_end().in_flight() > 0) glance(fd, s);
+      result = may_send(c, size - done);
+      if (leaves_rings(c)) continue;
+      if (result <= -10'000) {
+        done = size;  // discarded, as the write that TCP answers with RST
+        break;
+      }
+      if (result < 0) break;
+      if (deferred.size > 0) flush_deferred(fd, s);
+      const std::size_t n = put(fd, s, parts, count, done);
+      done += n;
+      if (n > 0) vain = {};
+      if (deferred.size > 0) flush_deferred(fd, s);
+      if (done == size) break;
+      // The peer's tail was found to be a lie just now: that is the answer, not EAGAIN.
+      if (n == 0 && c->poisoned.load(kRelaxed)) continue;
+      c->space_lacks.fetch_add(1, kRelaxed);
+      result = -EAGAIN;
+      if (c->nonblocking.load(kRelaxed) || dont_wait) break;
+      if (!pinned) pin(s);
+      pinned = true;
+    }
+    if (deadline < 0) {
+      deadline = deadline_from(c->write_timeout_ns, sys::monotonic_ns());
+    }
+    {
+      const Undo undo([s] { unpin(s); });
+      result = wait_writable(fd, s, deadline, vain);
+    }
+    if (result < 0) break;
+  }
+  // The peer has left its rings while we wrote: what we wrote is sent over the bell.
+  if (leaves_rings(c)) follow_downgrade(fd, s);
+  rouse_missed();
+  if (pinned) unpin(s);
+  return done > 0 || size == 0 ? static_cast<long>(done) : result;
+}
+
+}  // namespace shunt::sockets

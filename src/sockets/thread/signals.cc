@@ -1,0 +1,89 @@
+#include "sockets/thread/signals.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "sockets/thread/cancel.h"
+#include "sys/kernel.h"
+
+namespace shunt::sockets {
+namespace {
+
+// The kernel's own struct sigaction on x86-64.
+struct KernelSigaction {
+  std::uint64_t handler;  // 0: SIG_DFL, 1: SIG_IGN
+  std::uint64_t flags;
+  std::uint64_t restorer;
+  std::uint64_t mask;
+};
+
+}  // namespace
+
+SignalsHeld::SignalsHeld() {
+  const std::uint64_t all = ~std::uint64_t{0};
+  sys::sigprocmask(SIG_BLOCK, &all, &blocked_);
+}
+
+SignalsHeld::~SignalsHeld() { sys::sigprocmask(SIG_SETMASK, &blocked_, nullptr); }
+
+SignalsHeld::Arrived SignalsHeld::arrived() const {
+  std::uint64_t pending = 0;
+  sys::raw(SYS_rt_sigpending, sys::arg(&pending), sys::kKernelSigsetBytes);
+  pending &= let_through();
+  Arrived result = Arrived::kNone;
+  for (int signal = 1; pending != 0 && signal <= 64; ++signal) {
+    if ((pending >> (signal - 1) & 1) == 0) continue;
+    KernelSigaction action{};
+    if (sys::raw(SYS_rt_sigaction, signal, 0, sys::arg(&action), sys::kKernelSigsetBytes) != 0 ||
+        action.handler <= 1) {
+      continue;
+    }
+    if ((action.flags & SA_RESTART) == 0) return Arrived::kEnds;
+    result = Arrived::kRestarts;
+  }
+  return result;
+}
+
+long wait_readable_restarting(int fd, std::int64_t timeout_ns) {
+  const std::int64_t deadline = timeout_ns > 0 ? sys::monotonic_ns() + timeout_ns : 0;
+  // Its signal is held back with the others, and acts when nothing is held here.
+  const CancelPoint point;
+  for (;;) {
+    long signals = -1;
+    int r = 0;
+    pollfd p[2] = {};
+    auto arrived = SignalsHeld::Arrived::kNone;
+    {
+      const SignalsHeld held;
+      const std::uint64_t watched = held.let_through();
+      signals = sys::raw(SYS_signalfd4, -1, sys::arg(&watched), sys::kKernelSigsetBytes,
+                         O_CLOEXEC | O_NONBLOCK);
+      timespec left{};
+      if (deadline != 0) {
+        left = sys::timespec_of(std::max<std::int64_t>(0, deadline - sys::monotonic_ns()));
+      }
+      p[0] = {fd, POLLIN, 0};
+      p[1] = {static_cast<int>(signals), POLLIN, 0};
+      // No descriptor left for watching the signals: then let them in, and every handler ends the wait.
+      const std::uint64_t blocked = ~watched;
+      const auto* mask = signals < 0 ? reinterpret_cast<const sigset_t*>(&blocked) : nullptr;
+      r = sys::ppoll(p, 2, deadline != 0 ? &left : nullptr, mask);
+      if (r > 0 && p[1].revents != 0) arrived = held.arrived();
+      if (signals >= 0) sys::close(static_cast<int>(signals));
+    }
+    if (r > 0 && p[0].revents != 0) return 0;
+    if (r == 0) return -EAGAIN;
+    const bool ends = arrived == SignalsHeld::Arrived::kEnds ||
+                      (arrived == SignalsHeld::Arrived::kRestarts && deadline != 0);
+    if (ends || (signals < 0 && r == -EINTR)) return -EINTR;
+  }
+}
+
+std::int64_t receive_timeout_ns(int fd) {
+  timeval tv{};
+  socklen_t length = sizeof tv;
+  if (sys::getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, &length) != 0) return 0;
+  return tv.tv_sec * std::int64_t{1'000'000'000} + tv.tv_usec * std::int64_t{1000};
+}
+
+}  // namespace shunt::sockets
