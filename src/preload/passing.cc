@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "sockets/downgrade/downgrade.h"
 #include "sockets/holders/adopt.h"
+#include "sockets/holders/inherit.h"
 
 namespace shunt::preload {
 namespace {

@@ -11,7 +11,7 @@
 
 #include "preload/call.h"
 #include "preload/libc.h"
-#include "sockets/downgrade/downgrade.h"
+#include "sockets/holders/inherit.h"
 
 namespace shunt::preload {
 namespace {

@@ -7,9 +7,9 @@
 #include "base/untrusted.h"
 #include "ring/current.h"
 #include "sockets/connection/areas.h"
-#include "sockets/downgrade/downgrade.h"
+#include "sockets/connection/carriage.h"
+#include "sockets/process/missed.h"
 #include "sockets/process/status.h"
-#include "sockets/wait/epoll.h"
 #include "sys/kernel.h"
 #include "wire/message.h"
 

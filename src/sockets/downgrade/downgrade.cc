@@ -8,10 +8,9 @@
 #include "ring/fence.h"
 #include "sockets/bell/bell.h"
 #include "sockets/downgrade/downgrade_internal.h"
-#include "sockets/holders/adopt.h"
+#include "sockets/downgrade/label.h"
+#include "sockets/process/missed.h"
 #include "sockets/process/status.h"
-#include "sockets/stream/stream_internal.h"
-#include "sockets/wait/epoll.h"
 #include "sys/kernel.h"
 #include "wire/message.h"
 
@@ -134,22 +133,23 @@ bool has_area(int fd, Socket* s, std::int64_t deadline) {
   }
 }
 
-// Sends the rest. A rest that the program has not read yet cannot be put back: -EAGAIN.
-long finish_rest(int fd, Socket* s) {
+// Sends the rest. A rest that the program has not read yet cannot be put back: kNotNow.
+Downgraded finish_rest(int fd, Socket* s) {
   Connection* c = s->connection;
   for (;;) {
-    if (settle(s)) return 0;
+    if (settle(s)) return Downgraded::kYes;
     {
       const Still still(c);
-      if (!still.complete() || unread_rest(c) != 0) return -EAGAIN;
-      if (!still_under(fd, s, c)) return 0;
-      if (unsent_rest(c) == 0) return -EAGAIN;  // an error is still to be reported to this program
+      if (!still.complete() || unread_rest(c) != 0) return Downgraded::kNotNow;
+      if (!still_under(fd, s, c)) return Downgraded::kYes;
+      if (unsent_rest(c) == 0)
+        return Downgraded::kNotNow;  // an error is still to be reported to this program
       const std::uint64_t before = c->rest_sent;
       if (send_rest(fd, c) < 0 || c->rest_sent != before) continue;
     }
     pollfd p{fd, POLLOUT, 0};
     const timespec patience = sys::timespec_of(kPatienceNs);
-    if (sys::ppoll(&p, 1, &patience, nullptr) == 0) return -EAGAIN;
+    if (sys::ppoll(&p, 1, &patience, nullptr) == 0) return Downgraded::kNotNow;
   }
 }
 
@@ -215,24 +215,25 @@ bool settle(Socket* s) {
     }
   }
   show_downgraded(s);
-  rewatch_registrations(s);
+  rewatch(s);
   return true;
 }
 
-long downgrade(int fd, Socket* s, std::int64_t deadline) {
+Downgraded downgrade(int fd, Socket* s, std::int64_t deadline) {
   const SignalsBlocked blocked;
   Connection* c = s->connection;
-  if (c->relayed) return -EAGAIN;
-  if (!has_area(fd, s, deadline != 0 ? deadline : sys::monotonic_ns() + kPatienceNs))
-    return -EAGAIN;
+  if (c->relayed) return Downgraded::kNotNow;
+  if (!has_area(fd, s, deadline != 0 ? deadline : sys::monotonic_ns() + kPatienceNs)) {
+    return Downgraded::kNotNow;
+  }
   int busy = 0;
   for (int tries = 0; !downgraded(c); ++tries) {
-    if (tries == 4 || !follow_downgrade(fd, s)) return -EAGAIN;
+    if (tries == 4 || !follow_downgrade(fd, s)) return Downgraded::kNotNow;
     Begun begun = Begun::kPeerFirst;
     {
       const Still still(c);
-      if (!still.complete()) return -EAGAIN;
-      if (!still_under(fd, s, c)) return 0;
+      if (!still.complete()) return Downgraded::kNotNow;
+      if (!still_under(fd, s, c)) return Downgraded::kYes;
       if (downgraded(c)) break;
       absorb_events(c);
       if (follow_due(c)) continue;
@@ -248,14 +249,14 @@ long downgrade(int fd, Socket* s, std::int64_t deadline) {
       }
     }
     if (begun == Begun::kBusy) {
-      if (++busy > kBusyPauses) return -EAGAIN;  // the peer does not read: kept back
+      if (++busy > kBusyPauses) return Downgraded::kNotNow;  // the peer does not read: kept back
       --tries;
       constexpr timespec kPause{0, 100'000};
       sys::raw(SYS_nanosleep, sys::arg(&kPause), 0);
       continue;
     }
-    if (begun == Begun::kNoWay) return -EAGAIN;
-    if (begun == Begun::kPeerGone) return move_to_pair(fd, s);
+    if (begun == Begun::kNoWay) return Downgraded::kNotNow;
+    if (begun == Begun::kPeerGone) return Downgraded::kPeerGone;
   }
   return finish_rest(fd, s);
 }

@@ -40,29 +40,19 @@
 
 #include <cstdint>
 
+#include "sockets/connection/carriage.h"
 #include "sockets/process/socket.h"
 
 namespace shunt::sockets {
 
-// Begins, or ends what the other side began, and waits (1 s at most each) for a CONNECTED that is under way and
-// for a rest to move. 0: from now on `fd` is an ordinary byte stream for whoever holds it. -EAGAIN: not now,
-// nothing has changed: the listener has not accepted it yet, a rest remains, or it is relayed.
-// `deadline`: monotonic ns, of the wait for CONNECTED; 0: 1 s from now.
-long downgrade(int fd, Socket* socket, std::int64_t deadline = 0);
-
-// Before an exec (or a spawn) of the calling process: downgrades every connection of which a descriptor would
-// stay open. One that cannot be is made close-on-exec: the new program gets EBADF, not garbage. Should the
-// calling program live on, release_kept() undoes that.
-struct KeptBack {
-  static constexpr int kMost = 16;  // further ones stay close-on-exec
-  int fds[kMost];
-  int count;
+enum class Downgraded : std::uint8_t {
+  kYes,  // from now on the descriptor is an ordinary byte stream for whoever holds it
+  kNotNow,  // nothing has changed: the listener has not accepted it yet, a rest remains, or it is relayed
+  kPeerGone,  // nobody is there to agree with, and what it has left lies in its area: see holders/orphan.h
 };
-void downgrade_inherited(KeptBack* kept);
-void release_kept(const KeptBack& kept);
-// Before `fd` is handed on with SCM_RIGHTS or named in a spawn's file actions. 0 or -EAGAIN; 0 for a
-// descriptor that is no connection of ours. For a listener: see listener.h, share_listener().
-long downgrade_for_passing(int fd);
+// Begins, or ends what the other side began, and waits (1 s at most each) for a CONNECTED that is under way and
+// for a rest to move. `deadline`: monotonic ns, of the wait for CONNECTED; 0: 1 s from now.
+Downgraded downgrade(int fd, Socket* socket, std::int64_t deadline = 0);
 
 // ---- for the other calls of this layer ----
 
@@ -70,17 +60,6 @@ long downgrade_for_passing(int fd);
 // caller is not counted as a sleeper. False: not now, this thread is inside one of the connection's locks (a signal
 // handler asks).
 bool follow_downgrade(int fd, Socket* socket);
-inline bool follow_due(const Connection* c) {
-  return c->follow_due.load(std::memory_order_acquire);
-}
-// The rings carry nothing any more; send and receive go through the functions below.
-inline bool downgraded(const Connection* c) {
-  return c->downgrade.load(std::memory_order_acquire) != Downgrade::kNone;
-}
-// Either of the two; the hot path's only look. (Both come with `trouble`, which it reads anyway.)
-inline bool leaves_rings(const Connection* c) {
-  return c->trouble.load(std::memory_order_acquire) && (follow_due(c) || downgraded(c));
-}
 // Data calls on a connection that is downgraded but has a rest; with no lock held. kNotOurs: it is Kind::kPlain
 // now, look the descriptor up again.
 // `done`: bytes of `parts` that the rings took before; they are part of the result.

@@ -23,9 +23,6 @@ void prepare_bell(int fd, const Socket* s);
 void publish_plain(int fd, Connection* c);
 // Nothing but rings can be on it. False: the other end is gone.
 bool read_empty(int fd);
-// The peer is gone, so nobody can send over the bell what it has left in its area: a fresh socket takes the
-// bell's place. 0 or -EAGAIN.
-long move_to_pair(int fd, Socket* s);
 
 // Sends of the rest what the bell takes without waiting. 0, or -errno when nobody will read it. With tx held.
 long send_rest(int fd, Connection* c);

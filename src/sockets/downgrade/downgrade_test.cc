@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "sockets/holders/orphan.h"
 #include "sockets/stream/stream.h"
 #include "sockets/testing/test_connection.h"
 #include "sockets/wait/epoll.h"
@@ -87,7 +88,7 @@ struct DowngradeTest : testing::Test {
 };
 
 TEST_F(DowngradeTest, IdleConnectionBecomesAnOrdinarySocket) {
-  ASSERT_EQ(0, downgrade(a.fd, a.socket));
+  ASSERT_EQ(Downgraded::kYes, downgrade(a.fd, a.socket));
   EXPECT_EQ(Kind::kPlain, a.socket->kind.load());
   ASSERT_EQ(4, ::send(a.fd, "ping", 4, 0));
   EXPECT_EQ("ping", take_all(b, 4));
@@ -104,7 +105,7 @@ TEST_F(DowngradeTest, BytesUnreadOnEitherSideArriveOnceAndInOrder) {
     const std::string to_a = pattern(size, 2);
     ASSERT_EQ(static_cast<long>(size), put(each.a, to_b));
     ASSERT_EQ(static_cast<long>(size), put(each.b, to_a));
-    ASSERT_EQ(0, downgrade(each.a.fd, each.a.socket));
+    ASSERT_EQ(Downgraded::kYes, downgrade(each.a.fd, each.a.socket));
     ASSERT_EQ(3, ::send(each.a.fd, "end", 3, 0));
     EXPECT_TRUE(same(to_b + "end", take_all(each.b, size + 3)));
     std::thread reader([&] { EXPECT_TRUE(same(to_a + "fin", take_raw(each.a.fd, size + 3))); });
@@ -121,7 +122,7 @@ TEST_F(DowngradeTest, WhatWasReadFromTheAreaIsNotReadAgain) {
     ASSERT_EQ(100'000, put(each.a, bytes));
     // The tail that the first end sees is older than what has been read when the second end looks.
     EXPECT_TRUE(same(bytes.substr(0, 10), take_all(each.b, 10)));
-    ASSERT_EQ(0, downgrade(each.a.fd, each.a.socket));
+    ASSERT_EQ(Downgraded::kYes, downgrade(each.a.fd, each.a.socket));
     // Straight from the area, as a reader does that has not noticed yet.
     std::string direct(read_before, '\0');
     ring::Status status;
@@ -138,8 +139,8 @@ TEST_F(DowngradeTest, BothEnds) {
   const std::string to_a = pattern(60'000, 5);
   ASSERT_EQ(50'000, put(a, to_b));
   ASSERT_EQ(60'000, put(b, to_a));
-  ASSERT_EQ(0, downgrade(a.fd, a.socket));
-  ASSERT_EQ(0, downgrade(b.fd, b.socket)) << "nothing is left in an area";
+  ASSERT_EQ(Downgraded::kYes, downgrade(a.fd, a.socket));
+  ASSERT_EQ(Downgraded::kYes, downgrade(b.fd, b.socket)) << "nothing is left in an area";
   EXPECT_TRUE(same(to_b, take_raw(b.fd, to_b.size())));
   EXPECT_TRUE(same(to_a, take_raw(a.fd, to_a.size())));
 }
@@ -151,8 +152,8 @@ TEST_F(DowngradeTest, BothEndsAtTheSameTime) {
     const std::string to_b = pattern(5'000, 6);
     ASSERT_EQ(5'000, put(each.a, to_b));
     ASSERT_EQ(5'000, put(each.b, to_b));
-    std::thread other([&] { EXPECT_EQ(0, downgrade(each.b.fd, each.b.socket)); });
-    EXPECT_EQ(0, downgrade(each.a.fd, each.a.socket));
+    std::thread other([&] { EXPECT_EQ(Downgraded::kYes, downgrade(each.b.fd, each.b.socket)); });
+    EXPECT_EQ(Downgraded::kYes, downgrade(each.a.fd, each.a.socket));
     other.join();
     EXPECT_TRUE(same(to_b, take_raw(each.b.fd, to_b.size()))) << round;
     EXPECT_TRUE(same(to_b, take_raw(each.a.fd, to_b.size()))) << round;
@@ -169,7 +170,7 @@ TEST_F(DowngradeTest, NoRingIsTakenForAByte) {
     });
     std::string got;
     while (got.size() < 400) got += take_all(each.a, 8);
-    ASSERT_EQ(0, downgrade(each.a.fd, each.a.socket));
+    ASSERT_EQ(Downgraded::kYes, downgrade(each.a.fd, each.a.socket));
     got += take_raw(each.a.fd, 1600 - got.size());
     ASSERT_EQ(1, ::send(each.a.fd, "!", 1, 0));
     writer.join();
@@ -182,7 +183,7 @@ TEST_F(DowngradeTest, NoRingIsTakenForAByte) {
 TEST_F(DowngradeTest, ASleepingReaderGoesOn) {
   std::thread reader([&] { EXPECT_EQ("hello", take_all(b, 5)); });
   while (b.connection()->bell_state.sleepers.load() == 0) std::this_thread::yield();
-  ASSERT_EQ(0, downgrade(a.fd, a.socket));
+  ASSERT_EQ(Downgraded::kYes, downgrade(a.fd, a.socket));
   ASSERT_EQ(5, ::send(a.fd, "hello", 5, 0));
   reader.join();
 }
@@ -191,14 +192,14 @@ TEST_F(DowngradeTest, ASleepingWriterGoesOn) {
   const std::string big = pattern(6'000'000, 7);
   std::thread writer([&] { EXPECT_EQ(6'000'000, put(b, big)); });
   while (b.connection()->bell_state.sleepers.load() == 0) std::this_thread::yield();
-  ASSERT_EQ(0, downgrade(a.fd, a.socket));
+  ASSERT_EQ(Downgraded::kYes, downgrade(a.fd, a.socket));
   EXPECT_TRUE(same(big, take_raw(a.fd, big.size())));
   writer.join();
 }
 
 TEST_F(DowngradeTest, PollSeesPlainBytes) {
   ASSERT_EQ(4, put(a, "rest"));
-  ASSERT_EQ(0, downgrade(a.fd, a.socket));
+  ASSERT_EQ(Downgraded::kYes, downgrade(a.fd, a.socket));
   pollfd p{b.fd, POLLIN | POLLOUT, 0};
   ASSERT_EQ(1, wait_poll(&p, 1, kSecond, nullptr));
   EXPECT_EQ(POLLIN | POLLOUT, p.revents);
@@ -236,7 +237,7 @@ TEST_P(DowngradeEpoll, GoesOn) {
   EXPECT_EQ(0u, wait(1'000'000));
   const std::string rest = pattern(200'000, 8);
   ASSERT_EQ(200'000, put(a, rest));
-  ASSERT_EQ(0, downgrade(a.fd, a.socket));
+  ASSERT_EQ(Downgraded::kYes, downgrade(a.fd, a.socket));
   ASSERT_NE(0u, wait(kSecond) & EPOLLIN);
   EXPECT_TRUE(same(rest, take_all(b, rest.size())));
   char byte;
@@ -258,7 +259,7 @@ TEST_F(DowngradeTest, HalfCloseBeforeAndAfter) {
   ASSERT_EQ(4, put(a, "last"));
   ASSERT_EQ(0, shutdown_stream(a.fd, a.socket, SHUT_WR));
   ASSERT_EQ(3, put(b, "ack"));
-  ASSERT_EQ(0, downgrade(a.fd, a.socket));
+  ASSERT_EQ(Downgraded::kYes, downgrade(a.fd, a.socket));
   EXPECT_EQ("last", take_all(b, 100)) << "then the end of the stream";
   EXPECT_EQ("ack", take_raw(a.fd, 3));
 }
@@ -266,7 +267,7 @@ TEST_F(DowngradeTest, HalfCloseBeforeAndAfter) {
 TEST_F(DowngradeTest, RestIsSentBeforeTheHalfClose) {
   const std::string big = pattern(3'000'000, 9);
   ASSERT_EQ(3'000'000, put(b, big));
-  ASSERT_EQ(0, downgrade(a.fd, a.socket));
+  ASSERT_EQ(Downgraded::kYes, downgrade(a.fd, a.socket));
   std::string got;
   std::thread reader([&] { got = take_raw(a.fd, big.size() + 1); });
   long r = kNotOurs;
@@ -287,7 +288,8 @@ TEST_F(DowngradeTest, APeerThatIsGoneLeavesItsBytes) {
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   ASSERT_EQ(other, ::dup2(null, other));
   ::close(null);
-  ASSERT_EQ(0, downgrade(a.fd, a.socket));
+  ASSERT_EQ(Downgraded::kPeerGone, downgrade(a.fd, a.socket));
+  ASSERT_EQ(0, move_to_pair(a.fd, a.socket));
   char buffer[16];
   EXPECT_EQ(5, ::recv(a.fd, buffer, sizeof buffer, 0));
   EXPECT_EQ(0, ::recv(a.fd, buffer, sizeof buffer, 0)) << "then the end of the stream";
@@ -303,7 +305,7 @@ TEST_F(DowngradeTest, NotAcceptedYet) {
   c->write_end().set_limit(layout::kStreamBytes);
   Socket* s = enter(bells[0], Kind::kConnection, AF_INET);
   s->connection = c;
-  EXPECT_EQ(-EAGAIN, downgrade(bells[0], s));
+  EXPECT_EQ(Downgraded::kNotNow, downgrade(bells[0], s));
   EXPECT_EQ(Kind::kConnection, s->kind.load());
   drop_reference(take_out(bells[0]));
   for (const int fd : {bells[0], bells[1], area}) ::close(fd);
@@ -357,7 +359,7 @@ TEST_F(HostileDowngrade, LessIsCarriedThanWasSaid) {
 TEST_F(HostileDowngrade, SwitchingForEver) {
   a.connection()->own->switch_line.plain.store(layout::kSwitching);
   a.connection()->own->switch_line.ringing.store(1);
-  EXPECT_EQ(-EAGAIN, downgrade(b.fd, b.socket)) << "it is waited for only a while";
+  EXPECT_EQ(Downgraded::kNotNow, downgrade(b.fd, b.socket)) << "it is waited for only a while";
   a.connection()->own->switch_line.ringing.store(0);
 }
 

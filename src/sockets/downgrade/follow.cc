@@ -4,8 +4,7 @@
 
 #include "sockets/bell/bell.h"
 #include "sockets/downgrade/downgrade_internal.h"
-#include "sockets/stream/stream_internal.h"
-#include "sockets/wait/epoll.h"
+#include "sockets/process/missed.h"
 #include "sys/kernel.h"
 #include "wire/message.h"
 
@@ -128,7 +127,7 @@ bool follow_downgrade(int fd, Socket* s) {
     if (downgraded(c)) send_rest(fd, c);
     done = true;
   }
-  if (downgraded(c) && !settle(s)) rewatch_registrations(s);
+  if (downgraded(c) && !settle(s)) rewatch(s);
   return true;
 }
 

@@ -7,8 +7,11 @@
 #include <cerrno>
 #include <cstring>
 
+#include "sockets/bell/sleep.h"
+#include "sockets/connection/buffers.h"
 #include "sockets/downgrade/downgrade_internal.h"
-#include "sockets/stream/stream_internal.h"
+#include "sockets/process/result.h"
+#include "sockets/process/status.h"
 #include "sockets/thread/cancel.h"
 #include "sys/kernel.h"
 

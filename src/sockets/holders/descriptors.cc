@@ -4,8 +4,10 @@
 #include <cerrno>
 
 #include "sockets/downgrade/downgrade.h"
+#include "sockets/holders/inherit.h"
 #include "sockets/holders/leave.h"
-#include "sockets/options/options.h"
+#include "sockets/process/identity.h"
+#include "sockets/process/result.h"
 #include "sockets/process/status.h"
 #include "sockets/setup/listener.h"
 #include "sockets/wait/epoll_internal.h"
@@ -19,7 +21,6 @@
 namespace shunt::sockets {
 namespace {
 
-int process_id = 0;
 constexpr unsigned kInternalBelow = 20'000;  // move_high() stays near its floor
 
 struct OwnSearch {
@@ -28,10 +29,6 @@ struct OwnSearch {
 };
 
 }  // namespace
-
-bool in_vfork_child() { return process_id != 0 && sys::getpid() != process_id; }
-
-void remember_process() { process_id = sys::getpid(); }
 
 bool is_internal(int fd) {
   if (fd < sys::lowest_high()) return false;  // spare the search for common numbers

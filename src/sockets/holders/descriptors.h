@@ -31,15 +31,4 @@ void finish_forget(Socket* socket);
 // The provider's own descriptor: a program must not close it.
 bool is_internal(int fd);
 
-// This thread runs in a vfork child.
-bool in_vfork_child();
-
-// The process ends: what connections that the peer has downgraded still owe is sent.
-void before_exit();
-
-// Around fork(): before in the parent, and after in the child.
-void before_fork();
-void after_fork_in_child();
-void remember_process();
-
 }  // namespace shunt::sockets

@@ -1,8 +1,10 @@
-// fork() and the end of a process, as far as connections are concerned.
+#include "sockets/holders/fork.h"
+
 #include "sockets/bell/bell.h"
 #include "sockets/connection/areas.h"
-#include "sockets/holders/descriptors.h"
 #include "sockets/holders/leave.h"
+#include "sockets/process/identity.h"
+#include "sockets/process/missed.h"
 #include "sockets/process/status.h"
 #include "sockets/setup/establish.h"
 #include "sockets/setup/listener.h"

@@ -1,13 +1,16 @@
-// Descriptors that leave for another program: which of them are downgraded, and when. See downgrade.h.
+#include "sockets/holders/inherit.h"
+
 #include <poll.h>
+
+#include <cerrno>
 
 #include "sockets/bell/bell.h"
 #include "sockets/downgrade/downgrade.h"
-#include "sockets/holders/descriptors.h"
+#include "sockets/holders/orphan.h"
+#include "sockets/process/identity.h"
+#include "sockets/process/missed.h"
 #include "sockets/process/status.h"
-#include "sockets/setup/establish.h"
 #include "sockets/setup/listener.h"
-#include "sockets/wait/epoll.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -18,7 +21,15 @@ long prepare(int fd, Socket* s, std::int64_t deadline) {
   const Kind kind = s->kind.load(std::memory_order_acquire);
   if (kind == Kind::kListener) share_listener(fd, s);
   if (kind != Kind::kConnection || !names_bell(fd, s)) return 0;
-  return downgrade(fd, s, deadline);
+  switch (downgrade(fd, s, deadline)) {
+    case Downgraded::kYes:
+      return 0;
+    case Downgraded::kPeerGone:
+      return move_to_pair(fd, s);
+    case Downgraded::kNotNow:
+      break;
+  }
+  return -EAGAIN;
 }
 
 struct Walk {

@@ -1,10 +1,12 @@
+#include "sockets/holders/inherit.h"
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "sockets/downgrade/downgrade.h"
+#include "sockets/downgrade/label.h"
 #include "sockets/holders/adopt.h"
 #include "sockets/setup/establish.h"
 #include "sockets/setup/listener.h"

@@ -5,9 +5,22 @@
 #include "base/untrusted.h"
 #include "ring/fence.h"
 #include "sockets/bell/bell.h"
-#include "sockets/stream/stream.h"
 
 namespace shunt::sockets {
+namespace {
+
+// Before the last close in this process: tells the peer so without the kernel's help, and resets if
+// SO_LINGER 0 says so. The kernel's end of file on the bell rings.
+void announce_close(Socket* s) {
+  Connection* c = s->connection;
+  if (c->holders.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  if (downgraded(c)) return;  // the kernel says it
+  std::uint16_t flags = layout::kFlagFin | layout::kFlagClosed;
+  if (c->linger_seconds == 0) flags |= layout::kFlagReset;
+  c->write_end().set_flags(flags);
+}
+
+}  // namespace
 
 Connection* connection_of(const Socket* s) {
   return s != nullptr && s->kind.load(std::memory_order_acquire) == Kind::kConnection

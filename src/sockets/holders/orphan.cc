@@ -1,11 +1,12 @@
-// The end of a connection whose other end is gone, and that another program is to hold.
+#include "sockets/holders/orphan.h"
+
 #include <algorithm>
 #include <cerrno>
 
 #include "sockets/bell/bell.h"
+#include "sockets/bell/checked_rings.h"
 #include "sockets/downgrade/downgrade_internal.h"
-#include "sockets/setup/establish.h"
-#include "sockets/stream/stream_internal.h"
+#include "sockets/process/missed.h"
 #include "sockets/wait/epoll.h"
 #include "sys/kernel.h"
 
@@ -68,7 +69,7 @@ long move_to_pair(int fd, Socket* s) {
   sys::close(pair[1]);
   sys::close(pair[0]);
   if (!moved) {
-    rewatch_registrations(s);
+    rewatch(s);
     return -EAGAIN;
   }
   settle(s);

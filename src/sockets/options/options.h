@@ -15,6 +15,7 @@
 
 #include <sys/socket.h>
 
+#include "sockets/process/result.h"
 #include "sockets/process/socket.h"
 
 namespace shunt::sockets {
@@ -38,7 +39,6 @@ void inherit_options(Connection* connection, int listener_fd, int family);
 
 // FIONREAD, SIOCOUTQ, SIOCATMARK, FIONBIO (also tells the bell), FIOASYNC... -ENOTTY as TCP would.
 // Returns kPassOn for requests that the bell's own answer serves (FIOCLEX, FIONCLEX, ...).
-inline constexpr long kPassOn = -4094;
 long connection_ioctl(int fd, Socket* socket, unsigned long request, void* argument);
 
 }  // namespace shunt::sockets

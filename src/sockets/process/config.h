@@ -27,6 +27,8 @@ const wire::Partition* own_partition();
 // The window is on a device: the driver gives the areas out, and each is to be mapped with area_map_bytes() bytes.
 bool areas_from_driver();
 std::uint32_t area_map_bytes();
+// The partition that owns `endpoint`'s address, unless it is the own one; null: none.
+const char* partition_name_of(const wire::Endpoint& endpoint);
 // The owner of DIR/table, whom programs in the window trust as its administrator. 0 without a window.
 std::uint32_t window_owner_uid();
 

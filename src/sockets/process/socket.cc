@@ -1,5 +1,7 @@
 #include "sockets/process/socket.h"
 
+#include "sockets/process/missed.h"
+#include "sockets/process/status.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -46,6 +48,28 @@ Socket* allocate() {
   return s;
 }
 
+// Everything the socket holds is given back.
+void destroy(Socket* s) {
+  const EpollCalls* epolls = epoll_calls();
+  if (epolls != nullptr) epolls->drop_registrations(s);
+  retire(s);
+  if (s->listener != nullptr) s->listener->close(s);
+  if (epolls != nullptr) epolls->destroy_set(s);
+  const Kind kind = s->kind.load(std::memory_order_acquire);
+  if (kind == Kind::kConnection || kind == Kind::kPlain) {
+    // The pointer stays: a call that raced with the close may still follow it, to a page that is
+    // always a Connection, and finds under its locks that the descriptor is gone.
+    Connection* c = s->connection;
+    c->tx.acquire();
+    c->rx.acquire();
+    unmap_areas(c);
+    free_connection(c);
+  }
+  if (s->reservation >= 0) sys::close(s->reservation);
+  s->reservation = -1;
+}
+
+// With the last reference gone.
 void release(Socket* socket) {
   SignalsBlocked blocked;
   destroy(socket);
@@ -137,6 +161,21 @@ Socket* lookup_pinned(int fd) {
 
 void unpin(Socket* socket) {
   if (socket->refs.fetch_sub(1, std::memory_order_acq_rel) == 1) release(socket);
+}
+
+void note_bell(int fd, Socket* socket) {
+  struct stat st;
+  socket->inode = sys::fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
+bool names_bell(int fd, const Socket* socket) {
+  struct stat st;
+  if (sys::fstat(fd, &st) != 0 || !S_ISSOCK(st.st_mode)) return false;
+  return socket->inode == 0 || socket->inode == st.st_ino;
+}
+
+int waiting_descriptor(int fd, const Socket* s) {
+  return s->listener != nullptr ? s->listener->waiter : fd;
 }
 
 void sockets_after_fork() {

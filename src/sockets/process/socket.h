@@ -36,6 +36,7 @@ inline constexpr int kMaxPending = 64;
 // A listener's second face: beside the kernel's TCP listener an AF_UNIX one for rendezvous, both
 // (and connections whose CONNECT is still on its way) in one hidden epoll instance, which stands for
 // the listener wherever the program waits for it.
+struct Socket;
 struct Listener {
   int rendezvous;
   int waiter;  // the hidden epoll instance
@@ -44,7 +45,8 @@ struct Listener {
   bool program_nonblocking;  // what F_GETFL shows; the kernel's listener is always non-blocking
   int pending_count;
   int pending[kMaxPending];
-  bool unix_turn;  // take turns, so that neither kind of client starves
+  void (*close)(Socket*);  // gives everything here back, and this too
+  bool unix_turn;          // take turns, so that neither kind of client starves
 };
 
 struct EpollEntry;
@@ -102,11 +104,16 @@ void pin(Socket* socket);
 Socket* lookup_pinned(int fd);
 void unpin(Socket* socket);
 
+// The file under `fd` is `socket`'s bell: remembers that. names_bell: whether it still is. The table may be
+// wrong about a number that was closed behind our back, and in a vfork child it is the parent's.
+void note_bell(int fd, Socket* socket);
+bool names_bell(int fd, const Socket* socket);
+// The descriptor that stands for a listener in a kernel wait; `fd` itself for any other socket.
+int waiting_descriptor(int fd, const Socket* socket);
+
 // Calls `visit(fd, socket, context)` for every entry; used around fork and for closing ranges.
 void for_each(void (*visit)(int, Socket*, void*), void* context, int first, int last);
 
-// Called with the last reference gone: gives back everything the socket holds (teardown.cc).
-void destroy(Socket* socket);
 // In the child of a fork: locks of threads that do not exist here.
 void sockets_after_fork();
 

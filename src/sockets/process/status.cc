@@ -7,7 +7,6 @@
 #include "ring/fence.h"
 #include "sockets/process/config.h"
 #include "sockets/process/socket.h"
-#include "sockets/setup/establish.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -280,6 +279,18 @@ void count_ring() { count(&StatusPage::rings_sent); }
 void count_sleep() { count(&StatusPage::sleeps); }
 void count_untrusted_reset() { count(&StatusPage::resets_untrusted); }
 void count_kept_back() { count(&StatusPage::kept_back); }
+
+void count_sent(Socket* s, std::uint64_t bytes) {
+  auto& total = s->connection->bytes_sent;
+  total.store(total.load(kRelaxed) + bytes, kRelaxed);
+  add_sent(s->status, bytes);
+}
+
+void count_received(Socket* s, std::uint64_t bytes) {
+  auto& total = s->connection->bytes_received;
+  total.store(total.load(kRelaxed) + bytes, kRelaxed);
+  add_received(s->status, bytes);
+}
 
 void start_status() {
   Hold hold(lock);

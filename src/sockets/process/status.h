@@ -48,6 +48,10 @@ inline void add_received(layout::StatusEntry* entry, std::uint64_t bytes) {
                               std::memory_order_relaxed);
 }
 
+// Bytes that the rings carried; with tx or rx held, respectively.
+void count_sent(Socket* socket, std::uint64_t bytes);
+void count_received(Socket* socket, std::uint64_t bytes);
+
 void start_status();
 void status_after_fork();  // in the child
 // Whether `fd` is the provider's own: a program that closes everything must not close it.

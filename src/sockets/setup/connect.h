@@ -12,11 +12,10 @@
 
 #include <sys/socket.h>
 
+#include "sockets/process/result.h"
 #include "sockets/process/socket.h"
 
 namespace shunt::sockets {
-
-inline constexpr long kUseKernel = -4093;
 
 // For Kind::kTcp, kConnection and kPlain. 0 or -EINPROGRESS: done over shared memory. kUseKernel: let the
 // kernel connect, then tell connected_by_kernel(); socket->reason says why.

@@ -49,24 +49,6 @@ wire::Location own_location() {
   return {.object = wire::kObjectDescriptor, .offset = 0, .length = layout::kAreaBytes};
 }
 
-const char* partition_name_of(const wire::Endpoint& endpoint) {
-  const wire::PartitionTable* table = partition_table();
-  if (table == nullptr) return nullptr;
-  const wire::Partition* p = table->by_address(endpoint);
-  return p != nullptr && p != own_partition() ? p->name_bytes.data() : nullptr;
-}
-
-void note_bell(int fd, Socket* socket) {
-  struct stat st;
-  socket->inode = sys::fstat(fd, &st) == 0 ? st.st_ino : 0;
-}
-
-bool names_bell(int fd, const Socket* socket) {
-  struct stat st;
-  if (sys::fstat(fd, &st) != 0 || !S_ISSOCK(st.st_mode)) return false;
-  return socket->inode == 0 || socket->inode == st.st_ino;
-}
-
 void install(int fd, Socket* socket, Connection* connection, const char* peer_partition) {
   note_bell(fd, socket);
   socket->connection = connection;

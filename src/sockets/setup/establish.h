@@ -29,14 +29,6 @@ wire::Location own_location();
 // Turns `socket`, under `fd`, into a shunted connection and shows it on the status page.
 void install(int fd, Socket* socket, Connection* connection, const char* peer_partition);
 
-// The file under `fd` is `socket`'s bell: remembers that. names_bell: whether it still is. The table may be
-// wrong about a number that was closed behind our back, and in a vfork child it is the parent's.
-void note_bell(int fd, Socket* socket);
-bool names_bell(int fd, const Socket* socket);
-
-// The partition that owns `endpoint`'s address, unless it is the own one; null: none.
-const char* partition_name_of(const wire::Endpoint& endpoint);
-
 // Kernel TCP it is: counts and shows why. For a socket that is connected by the kernel already.
 void install_kernel(int fd, Socket* socket, wire::Reason reason, const char* detail);
 

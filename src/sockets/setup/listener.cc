@@ -138,6 +138,15 @@ void give_peer_address(int accepted, std::uint16_t family, sockaddr* address, so
   *length = size;
 }
 
+void close_listener(Socket* s) {
+  Listener* l = s->listener;
+  s->listener = nullptr;
+  for (int i = 0; i < l->pending_count; ++i) sys::close(l->pending[i]);
+  sys::close(l->rendezvous);
+  sys::close(l->waiter);
+  sys::munmap(l, kListenerBytes);
+}
+
 }  // namespace
 
 void listening(int fd, Socket* s, int backlog) {
@@ -153,6 +162,7 @@ void listening(int fd, Socket* s, int backlog) {
   wire::Reason reason = s->forbidden ? s->reason : wire::Reason::kNoMemory;
   auto* l = static_cast<Listener*>(memory);
   if (l != nullptr) {
+    l->close = close_listener;
     l->local = local.value();
     l->dual_stack = s->family == AF_INET6 && int_option(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0;
     if (!s->forbidden) reason = open_rendezvous(l, fd, backlog);
@@ -211,10 +221,6 @@ long accept_socket(int fd, Socket* s, sockaddr* address, socklen_t* length, int 
   }
 }
 
-int waiting_descriptor(int fd, const Socket* s) {
-  return s->listener != nullptr ? s->listener->waiter : fd;
-}
-
 void share_listener(int fd, Socket* s) {
   Hold hold(s->lock);
   const Listener* l = s->listener;
@@ -251,16 +257,6 @@ void listeners_after_fork() {
         l->pending_count = 0;
       },
       nullptr, 0, table_limit());
-}
-
-void close_listener(Socket* s) {
-  Listener* l = s->listener;
-  s->listener = nullptr;
-  if (l == nullptr) return;
-  for (int i = 0; i < l->pending_count; ++i) sys::close(l->pending[i]);
-  sys::close(l->rendezvous);
-  sys::close(l->waiter);
-  sys::munmap(l, kListenerBytes);
 }
 
 void accepted_by_kernel(int fd, std::uint16_t family, wire::Reason reason) {

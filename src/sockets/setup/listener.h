@@ -25,9 +25,6 @@ void listening(int fd, Socket* socket, int backlog);
 // For Kind::kListener: the new descriptor or -errno. `flags`: SOCK_NONBLOCK, SOCK_CLOEXEC.
 long accept_socket(int fd, Socket* socket, sockaddr* address, socklen_t* length, int flags);
 
-// The descriptor that stands for the listener in a kernel wait.
-int waiting_descriptor(int fd, const Socket* socket);
-
 // Before `fd` gets a holder that is another program.
 void share_listener(int fd, Socket* socket);
 // Another program is to serve the listener too: programs under Shunt no longer find its rendezvous, in whatever
@@ -37,7 +34,6 @@ void leave_rendezvous(int fd, Socket* socket);
 // shutdown() of a listener: both kinds of clients are refused from then on.
 long shutdown_listener(int fd, Socket* socket, int how);
 
-void close_listener(Socket* socket);
 // In the child of a fork: what the parent has set aside half-way through its set-up is the parent's.
 void listeners_after_fork();
 

@@ -6,10 +6,13 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell/bell.h"
+#include "sockets/bell/checked_rings.h"
+#include "sockets/bell/sleep.h"
 #include "sockets/downgrade/downgrade.h"
-#include "sockets/stream/stream_internal.h"
+#include "sockets/process/missed.h"
+#include "sockets/process/status.h"
+#include "sockets/stream/stream.h"
 #include "sockets/thread/cancel.h"
-#include "sockets/wait/epoll.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -153,18 +156,6 @@ long wait_readable(int fd, Socket* s, std::uint64_t seen, std::int64_t deadline,
 }
 
 }  // namespace
-
-void refresh_reader(Connection* c) {
-  if (downgraded(c)) return;  // what is left in the area is known
-  if (c->peer.load(std::memory_order_acquire) == nullptr || c->poisoned.load(kRelaxed)) return;
-  if (c->read_end().refresh() != ring::Status::kOk) reset_untrusted(c);
-}
-
-std::uint64_t readable_bytes(Connection* c) {
-  refresh_reader(c);
-  if (c->peer.load(kRelaxed) == nullptr || c->poisoned.load(kRelaxed)) return 0;
-  return c->read_end().available();
-}
 
 long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int flags) {
   if ((flags & MSG_OOB) != 0) return -EINVAL;  // no urgent data: TCP says the same

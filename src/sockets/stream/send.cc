@@ -7,11 +7,15 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell/bell.h"
+#include "sockets/bell/checked_rings.h"
+#include "sockets/connection/buffers.h"
 #include "sockets/connection/trim.h"
 #include "sockets/downgrade/downgrade.h"
+#include "sockets/process/missed.h"
+#include "sockets/process/status.h"
+#include "sockets/stream/stream.h"
 #include "sockets/stream/stream_internal.h"
 #include "sockets/thread/cancel.h"
-#include "sockets/wait/epoll.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -137,17 +141,6 @@ bool write_over(const Connection* c) {
 }
 
 }  // namespace
-
-bool writer_has_room(Connection* c) {
-  if (c->poisoned.load(kRelaxed)) return false;
-  ring::Writer writer = c->write_end();
-  if (writer.writable()) return true;
-  if (writer.refresh() != ring::Status::kOk) {
-    reset_untrusted(c);
-    return false;
-  }
-  return writer.writable();
-}
 
 long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
   Connection* c = s->connection;

@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "sockets/bell/checked_rings.h"
 #include "sockets/stream/sendfile_internal.h"
-#include "sockets/stream/stream_internal.h"
+#include "sockets/stream/stream.h"
 #include "sockets/thread/cancel.h"
 #include "sys/kernel.h"
 

@@ -5,9 +5,12 @@
 #include <cerrno>
 
 #include "sockets/bell/bell.h"
+#include "sockets/bell/checked_rings.h"
 #include "sockets/downgrade/downgrade.h"
+#include "sockets/process/status.h"
 #include "sockets/stream/sendfile.h"
 #include "sockets/stream/sendfile_internal.h"
+#include "sockets/stream/stream.h"
 #include "sockets/stream/stream_internal.h"
 #include "sockets/thread/cancel.h"
 #include "sys/kernel.h"

@@ -1,4 +1,3 @@
-// Sleeping on the bell, and the calls of stream.h that are neither send nor receive.
 #include "sockets/stream/stream.h"
 
 #include <poll.h>
@@ -7,82 +6,15 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell/bell.h"
-#include "sockets/connection/trim.h"
+#include "sockets/bell/checked_rings.h"
 #include "sockets/downgrade/downgrade.h"
+#include "sockets/process/missed.h"
 #include "sockets/process/status.h"
-#include "sockets/stream/stream_internal.h"
-#include "sockets/thread/cancel.h"
-#include "sockets/wait/epoll.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
 namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
-constexpr std::uint32_t kYields = 64;
-constexpr std::uint32_t kForceAfter = 256;
-constexpr timespec kShortPause{0, 1'000'000};
-}  // namespace
-
-void VainWakes::another() {
-  // A ring stays on the bell until every sleeper has had the chance to see it. Normally the other
-  // sleeper is awake already and needs the CPU; only a killed one leaves the ring there for ever.
-  ++count;
-  if (count < 4) return;
-  if (count < kYields) {
-    sys::sched_yield();
-  } else if (count < kForceAfter) {
-    sys::raw(SYS_nanosleep, sys::arg(&kShortPause), 0);
-  }
-  force = count >= kForceAfter;
-  if (force) count = kYields;
-}
-
-void count_sent(Socket* s, std::uint64_t bytes) {
-  auto& total = s->connection->bytes_sent;
-  total.store(total.load(kRelaxed) + bytes, kRelaxed);
-  add_sent(s->status, bytes);
-}
-
-void count_received(Socket* s, std::uint64_t bytes) {
-  auto& total = s->connection->bytes_received;
-  total.store(total.load(kRelaxed) + bytes, kRelaxed);
-  add_received(s->status, bytes);
-}
-
-long poll_bell(int fd, short events, std::int64_t deadline_ns) {
-  timespec left{};
-  if (deadline_ns != 0) {
-    const std::int64_t ns = deadline_ns - sys::monotonic_ns();
-    if (ns <= 0) return -EAGAIN;
-    left = sys::timespec_of(ns);
-  }
-  pollfd p{fd, events, 0};
-  int r = 0;
-  {
-    const CancelPoint point;
-    r = sys::ppoll(&p, 1, deadline_ns != 0 ? &left : nullptr, nullptr);
-  }
-  return r < 0 ? r : r == 0 ? -EAGAIN : 0;
-}
-
-long sleep_on_bell(int fd, std::int64_t deadline_ns) {
-  trim_idle();
-  if (deadline_ns == 0) {
-    // The kernel's own receive: EINTR or a restart, as the program's SA_RESTART says. A socket that
-    // another thread made non-blocking meanwhile answers EAGAIN: wait with poll then.
-    std::uint8_t byte;
-    long r = 0;
-    {
-      const CancelPoint point;
-      r = sys::recv(fd, &byte, 1, MSG_PEEK);
-    }
-    if (r == -EINTR) return -EINTR;
-    if (r != -EAGAIN) return 0;
-  }
-  return poll_bell(fd, POLLIN, deadline_ns);
-}
-
-namespace {
 
 // Whether a thread that sleeps on the bell has something new to see. One that waits for data has not
 // when only the writing half is shut down: waking it would spoil the bell for nothing.
@@ -178,16 +110,6 @@ int take_socket_error(Socket* s) {
   absorb_events(s->connection);
   Hold hold(s->connection->state_lock);
   return conn::take_error(s->connection->state);
-}
-
-// The kernel's end of file on the bell rings.
-void announce_close(Socket* s) {
-  Connection* c = s->connection;
-  if (c->holders.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  if (downgraded(c)) return;  // the kernel says it
-  std::uint16_t flags = layout::kFlagFin | layout::kFlagClosed;
-  if (c->linger_seconds == 0) flags |= layout::kFlagReset;
-  c->write_end().set_flags(flags);
 }
 
 }  // namespace shunt::sockets

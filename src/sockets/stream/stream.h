@@ -15,11 +15,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "sockets/process/result.h"
 #include "sockets/process/socket.h"
 
 namespace shunt::sockets {
-
-inline constexpr long kNotOurs = -4095;  // no errno has this number
 
 // `flags`: MSG_DONTWAIT, MSG_NOSIGNAL, MSG_MORE, MSG_CONFIRM and MSG_EOR have TCP's meaning; the
 // caller raises SIGPIPE for -EPIPE without MSG_NOSIGNAL. Others: -EOPNOTSUPP.
@@ -35,9 +34,5 @@ std::uint32_t stream_events(Socket* socket, std::uint32_t wanted);
 std::uint64_t bytes_available(Socket* socket);
 std::uint64_t bytes_unsent(Socket* socket);  // SIOCOUTQ
 int take_socket_error(Socket* socket);       // SO_ERROR
-
-// Before the last close in this process: tells the peer so without the kernel's help, and resets if
-// SO_LINGER 0 says so.
-void announce_close(Socket* socket);
 
 }  // namespace shunt::sockets

@@ -7,6 +7,8 @@
 
 #include "sockets/bell/bell.h"
 #include "sockets/downgrade/downgrade.h"
+#include "sockets/holders/fork.h"
+#include "sockets/holders/inherit.h"
 #include "sockets/testing/test_relayed.h"
 
 namespace shunt::sockets {

@@ -18,14 +18,13 @@
 
 #include <cstdint>
 
+#include "sockets/process/result.h"
 #include "sockets/process/socket.h"
 
 namespace shunt::sockets {
 
 // After the kernel made `epfd`.
 void made_epoll(int epfd);
-
-inline constexpr long kPassToKernel = -4092;
 
 // kPassToKernel: nothing of ours is concerned, let libc do it.
 long control_epoll(int epfd, int operation, int fd, epoll_event* event);
@@ -36,27 +35,11 @@ long wait_epoll(int epfd, epoll_event* events, int max, std::int64_t timeout_ns,
 // otherwise, so that the kernel's readiness of `epfd` is the truth until then. For poll on epfd.
 bool epoll_has_hot_event(Socket* set);
 
-// The kernel forgets an event that nobody has fetched when the bell is drained, and hears nothing of
-// shutdown(). So whoever does either to a connection that epoll sets rely on notes it, under any locks,
-// and rouses the sets' entries when it holds none.
-void note_missed(Socket* socket);
-extern std::atomic<Socket*> missed_sockets;
-void rouse_missed_now();
-inline void rouse_missed() {
-  if (missed_sockets.load(std::memory_order_relaxed) != nullptr) rouse_missed_now();
-}
-
 // A socket changes what stands for it in the kernel (it becomes a connection or a listener). Its
 // registrations, made while it was plain TCP, are taken out of the kernel before the change, while
 // the descriptor still names the TCP socket, and put back after it.
 void detach_registrations(Socket* socket);
 void attach_registrations(Socket* socket);
-// A connection was downgraded (downgrade.h): from now on the kernel watches its bell for what the program
-// asked for, by itself or, while a rest is to be moved, under our cookie. With no lock held.
-void rewatch_registrations(Socket* socket);
-// The socket's last descriptor is gone: so are its registrations.
-void drop_registrations(Socket* socket);
-void destroy_epoll_set(Socket* set);
 // In the child of a fork: announcements were the parent's; the child looks for itself.
 void epolls_after_fork();
 

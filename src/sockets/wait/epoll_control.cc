@@ -2,7 +2,7 @@
 #include <cerrno>
 
 #include "sockets/downgrade/downgrade.h"
-#include "sockets/setup/listener.h"
+#include "sockets/process/missed.h"
 #include "sockets/wait/epoll_registry.h"
 #include "sys/kernel.h"
 

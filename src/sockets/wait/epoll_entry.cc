@@ -3,8 +3,9 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell/bell.h"
+#include "sockets/bell/checked_rings.h"
 #include "sockets/downgrade/downgrade.h"
-#include "sockets/stream/stream_internal.h"
+#include "sockets/process/missed.h"
 #include "sockets/wait/epoll_internal.h"
 
 namespace shunt::sockets {

@@ -1,7 +1,7 @@
 #include "sockets/wait/epoll_registry.h"
 
 #include "sockets/downgrade/downgrade_internal.h"
-#include "sockets/setup/listener.h"
+#include "sockets/process/missed.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -139,25 +139,6 @@ EpollEntry* entry_of(std::uint64_t cookie, EpollSet* set, bool* kicked) {
   return e->set == set ? e : nullptr;
 }
 
-void made_epoll(int epfd) {
-  SignalsBlocked blocked;
-  Hold hold(registry);
-  while ((secret >> 24) == 0) {
-    sys::getrandom(&secret, sizeof secret);
-    secret &= ~std::uint64_t{0xffffff};
-  }
-  void* memory =
-      sys::mmap(nullptr, kSetBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == nullptr) return;
-  Socket* s = enter(epfd, Kind::kEpoll, 0);
-  if (s == nullptr) {
-    sys::munmap(memory, kSetBytes);
-    return;
-  }
-  s->epoll = static_cast<EpollSet*>(memory);
-  s->epoll->epfd = epfd;
-}
-
 void detach_registrations(Socket* s) {
   SignalsBlocked blocked;
   Hold registered(registry);
@@ -191,16 +172,6 @@ void attach_registrations(Socket* s) {
     make_hot(e);
     kick(set);
   }
-}
-
-std::atomic<Socket*> missed_sockets{nullptr};
-
-void note_missed(Socket* s) {
-  if (s->missed.exchange(true, std::memory_order_acq_rel)) return;
-  Socket* head = missed_sockets.load(std::memory_order_relaxed);
-  do {
-    s->next_missed = head;
-  } while (!missed_sockets.compare_exchange_weak(head, s, std::memory_order_release));
 }
 
 namespace {
@@ -239,22 +210,6 @@ void watch_again(EpollEntry* e) {
   kick(e->set);
 }
 
-// A downgrade that was noticed under a set's lock.
-void catch_up(Socket* s) {
-  const int fd = next_descriptor(s, 0, -1);
-  if (fd < 0) return;
-  Socket* pinned = lookup_pinned(fd);
-  if (pinned == nullptr) return;
-  if (pinned == s && s->kind.load(std::memory_order_acquire) == Kind::kConnection) {
-    Connection* c = s->connection;
-    const bool followed = follow_due(c) && follow_downgrade(fd, s);
-    if (!followed && downgraded(c) && !settle(s)) rewatch_registrations(s);
-  }
-  unpin(pinned);
-}
-
-}  // namespace
-
 void rewatch_registrations(Socket* s) {
   SignalsBlocked blocked;
   Hold registered(registry);
@@ -272,11 +227,25 @@ void rewatch_registrations(Socket* s) {
   }
 }
 
-void rouse_missed_now() {
+// A downgrade that was noticed under a set's lock.
+void catch_up(Socket* s) {
+  const int fd = next_descriptor(s, 0, -1);
+  if (fd < 0) return;
+  Socket* pinned = lookup_pinned(fd);
+  if (pinned == nullptr) return;
+  if (pinned == s && s->kind.load(std::memory_order_acquire) == Kind::kConnection) {
+    Connection* c = s->connection;
+    const bool followed = follow_due(c) && follow_downgrade(fd, s);
+    if (!followed && downgraded(c) && !settle(s)) rewatch_registrations(s);
+  }
+  unpin(pinned);
+}
+
+void rouse() {
   SignalsBlocked blocked;
   Hold registered(registry);
   if (!registered.owns()) return;
-  Socket* s = missed_sockets.exchange(nullptr, std::memory_order_acquire);
+  Socket* s = take_missed();
   while (s != nullptr) {
     Socket* const next = s->next_missed;
     s->missed.store(false, std::memory_order_release);
@@ -306,6 +275,41 @@ void drop_registrations(Socket* s) {
   }
 }
 
+void destroy_set(Socket* s) {
+  EpollSet* set = s->epoll;
+  s->epoll = nullptr;
+  if (set == nullptr) return;
+  SignalsBlocked blocked;
+  Hold registered(registry);
+  while (set->entries != nullptr) forget(set->entries);
+  if (set->kick != 0) sys::close(set->kick);
+  sys::munmap(set, kSetBytes);
+}
+
+constexpr EpollCalls kCalls{rouse, rewatch_registrations, drop_registrations, destroy_set};
+
+}  // namespace
+
+void made_epoll(int epfd) {
+  SignalsBlocked blocked;
+  Hold hold(registry);
+  serve_epolls(&kCalls);
+  while ((secret >> 24) == 0) {
+    sys::getrandom(&secret, sizeof secret);
+    secret &= ~std::uint64_t{0xffffff};
+  }
+  void* memory =
+      sys::mmap(nullptr, kSetBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == nullptr) return;
+  Socket* s = enter(epfd, Kind::kEpoll, 0);
+  if (s == nullptr) {
+    sys::munmap(memory, kSetBytes);
+    return;
+  }
+  s->epoll = static_cast<EpollSet*>(memory);
+  s->epoll->epfd = epfd;
+}
+
 void use_inherited_set(EpollSet* set) {
   Hold hold(set->lock);
   if (!set->inherited) return;
@@ -330,17 +334,6 @@ void epolls_after_fork() {
         }
       },
       nullptr, 0, table_limit());
-}
-
-void destroy_epoll_set(Socket* s) {
-  EpollSet* set = s->epoll;
-  s->epoll = nullptr;
-  if (set == nullptr) return;
-  SignalsBlocked blocked;
-  Hold registered(registry);
-  while (set->entries != nullptr) forget(set->entries);
-  if (set->kick != 0) sys::close(set->kick);
-  sys::munmap(set, kSetBytes);
 }
 
 }  // namespace shunt::sockets

@@ -6,6 +6,7 @@
 #include "sockets/bell/bell.h"
 #include "sockets/connection/trim.h"
 #include "sockets/downgrade/downgrade.h"
+#include "sockets/process/missed.h"
 #include "sockets/thread/cancel.h"
 #include "sockets/wait/epoll_internal.h"
 #include "sockets/wait/epoll_registry.h"

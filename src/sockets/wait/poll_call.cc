@@ -2,9 +2,11 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell/bell.h"
+#include "sockets/bell/sleep.h"
 #include "sockets/downgrade/downgrade.h"
+#include "sockets/process/missed.h"
 #include "sockets/setup/listener.h"
-#include "sockets/stream/stream_internal.h"
+#include "sockets/stream/stream.h"
 #include "sockets/thread/cancel.h"
 #include "sockets/wait/epoll.h"
 #include "sys/kernel.h"

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "sockets/bell/sleep.h"
 #include "sockets/connection/trim.h"
-#include "sockets/stream/stream_internal.h"
 #include "sockets/thread/cancel.h"
 #include "sockets/wait/epoll.h"
 #include "sockets/wait/poll_call.h"

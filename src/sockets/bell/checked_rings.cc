@@ -1,0 +1,34 @@
+#include "sockets/bell/checked_rings.h"
+
+#include "sockets/bell/bell.h"
+#include "sockets/connection/carriage.h"
+
+namespace shunt::sockets {
+namespace {
+constexpr auto kRelaxed = std::memory_order_relaxed;
+}  // namespace
+
+void refresh_reader(Connection* c) {
+  if (downgraded(c)) return;  // what is left in the area is known
+  if (c->peer.load(std::memory_order_acquire) == nullptr || c->poisoned.load(kRelaxed)) return;
+  if (c->read_end().refresh() != ring::Status::kOk) reset_untrusted(c);
+}
+
+std::uint64_t readable_bytes(Connection* c) {
+  refresh_reader(c);
+  if (c->peer.load(kRelaxed) == nullptr || c->poisoned.load(kRelaxed)) return 0;
+  return c->read_end().available();
+}
+
+bool writer_has_room(Connection* c) {
+  if (c->poisoned.load(kRelaxed)) return false;
+  ring::Writer writer = c->write_end();
+  if (writer.writable()) return true;
+  if (writer.refresh() != ring::Status::kOk) {
+    reset_untrusted(c);
+    return false;
+  }
+  return writer.writable();
+}
+
+}  // namespace shunt::sockets
