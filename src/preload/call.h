@@ -9,7 +9,6 @@
 #include "sockets/options/options.h"
 #include "sockets/process/socket.h"
 #include "sockets/process/status.h"
-#include "sockets/stream/stream.h"
 
 #define SHUNT_EXPORT extern "C" __attribute__((visibility("default")))
 

@@ -5,6 +5,8 @@
 #include "preload/libc.h"
 #include "preload/passing.h"
 #include "preload/plain.h"
+#include "sockets/stream/receive.h"
+#include "sockets/stream/send.h"
 #include "sockets/stream/sendfile.h"
 #include "sys/kernel.h"
 

@@ -9,6 +9,7 @@
 #include "sockets/options/plain_options.h"
 #include "sockets/setup/connect.h"
 #include "sockets/setup/listener.h"
+#include "sockets/stream/stream.h"
 #include "sockets/thread/cancel.h"
 #include "sys/kernel.h"
 

@@ -17,23 +17,6 @@ constexpr int kSwitchYields = 1000;
 
 }  // namespace
 
-bool hung_up(int fd) {
-  pollfd p{fd, 0, 0};
-  const timespec now{0, 0};
-  return sys::ppoll(&p, 1, &now, nullptr) == 1 && (p.revents & POLLHUP) != 0;
-}
-
-bool epolls_rely_on(const Connection* c) {
-  return c->read_armed_epolls.load(std::memory_order_seq_cst) != 0 ||
-         c->write_armed_epolls.load(std::memory_order_seq_cst) != 0;
-}
-
-void refuse_descriptors(int bell) {
-  constexpr int kPassRights = 83;  // SO_PASSRIGHTS; unknown to older kernels, which answer an error
-  const int no = 0;
-  sys::setsockopt(bell, SOL_SOCKET, kPassRights, &no, sizeof no);
-}
-
 namespace {
 
 // One byte, unless the peer is leaving its rings. Answers what the peer's line said.

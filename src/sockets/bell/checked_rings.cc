@@ -1,6 +1,6 @@
 #include "sockets/bell/checked_rings.h"
 
-#include "sockets/bell/bell.h"
+#include "sockets/bell/look.h"
 #include "sockets/connection/carriage.h"
 
 namespace shunt::sockets {

@@ -1,4 +1,3 @@
-// Looking at a bell: what the kernel and the peer say there, and what becomes of it.
 #include "sockets/bell/look.h"
 
 #include <cerrno>
@@ -93,6 +92,18 @@ bool find_mark(Connection* c, const std::uint8_t* bytes, std::size_t size) {
 }
 
 }  // namespace
+
+bool hung_up(int fd) {
+  pollfd p{fd, 0, 0};
+  const timespec now{0, 0};
+  return sys::ppoll(&p, 1, &now, nullptr) == 1 && (p.revents & POLLHUP) != 0;
+}
+
+void refuse_descriptors(int bell) {
+  constexpr int kPassRights = 83;  // SO_PASSRIGHTS; unknown to older kernels, which answer an error
+  const int no = 0;
+  sys::setsockopt(bell, SOL_SOCKET, kPassRights, &no, sizeof no);
+}
 
 void note_if_gone(int fd, Connection* c) {
   pollfd p{fd, POLLIN | POLLRDHUP, 0};

@@ -141,6 +141,12 @@ class Still {
   bool bell_ = false;
 };
 
+// Whether epoll sets wait for the kernel to tell them of a ring.
+inline bool epolls_rely_on(const Connection* c) {
+  return c->read_armed_epolls.load(std::memory_order_seq_cst) != 0 ||
+         c->write_armed_epolls.load(std::memory_order_seq_cst) != 0;
+}
+
 // What the connection has mapped.
 void unmap_areas(Connection* connection);
 

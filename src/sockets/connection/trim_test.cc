@@ -2,7 +2,8 @@
 
 #include <string>
 
-#include "sockets/stream/stream.h"
+#include "sockets/stream/receive.h"
+#include "sockets/stream/send.h"
 #include "sockets/testing/test_connection.h"
 #include "sockets/thread/spin.h"
 

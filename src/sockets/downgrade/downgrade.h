@@ -54,26 +54,4 @@ enum class Downgraded : std::uint8_t {
 // for a rest to move. `deadline`: monotonic ns, of the wait for CONNECTED; 0: 1 s from now.
 Downgraded downgrade(int fd, Socket* socket, std::int64_t deadline = 0);
 
-// ---- for the other calls of this layer ----
-
-// The peer began: do the second end's part. With no lock held; fd may be -1. Cheap when there is nothing to do. The
-// caller is not counted as a sleeper. False: not now, this thread is inside one of the connection's locks (a signal
-// handler asks).
-bool follow_downgrade(int fd, Socket* socket);
-// Data calls on a connection that is downgraded but has a rest; with no lock held. kNotOurs: it is Kind::kPlain
-// now, look the descriptor up again.
-// `done`: bytes of `parts` that the rings took before; they are part of the result.
-long send_with_rest(int fd, Socket* socket, const iovec* parts, std::size_t count, std::size_t done,
-                    int flags);
-long receive_with_rest(int fd, Socket* socket, const iovec* parts, std::size_t count, int flags);
-long shutdown_with_rest(int fd, Socket* socket, int how);
-// What poll would say, and what the kernel is to be asked to watch the bell for meanwhile.
-std::uint32_t events_with_rest(int fd, Socket* socket, std::uint32_t wanted);
-std::uint32_t kernel_events_with_rest(Socket* socket, std::uint32_t wanted);
-std::uint64_t available_with_rest(Socket* socket);
-std::uint64_t unsent_with_rest(Socket* socket);
-// Before the last close in this process, or its exit: what was accepted from the program is still sent.
-// Until `deadline` (monotonic ns).
-void send_rest_before_close(int fd, Socket* socket, std::int64_t deadline);
-
 }  // namespace shunt::sockets

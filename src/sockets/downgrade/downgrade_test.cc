@@ -7,7 +7,10 @@
 #include <thread>
 #include <vector>
 
+#include "sockets/downgrade/rest.h"
 #include "sockets/holders/orphan.h"
+#include "sockets/stream/receive.h"
+#include "sockets/stream/send.h"
 #include "sockets/stream/stream.h"
 #include "sockets/testing/test_connection.h"
 #include "sockets/wait/epoll.h"

@@ -1,9 +1,10 @@
-// The second end of a downgrade: it finds the mark on its bell, and goes on behind it.
+#include "sockets/downgrade/follow.h"
+
 #include <algorithm>
 #include <cstring>
 
-#include "sockets/bell/bell.h"
-#include "sockets/downgrade/downgrade_internal.h"
+#include "sockets/bell/look.h"
+#include "sockets/downgrade/plain_bell.h"
 #include "sockets/process/missed.h"
 #include "sys/kernel.h"
 #include "wire/message.h"

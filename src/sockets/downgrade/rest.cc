@@ -1,4 +1,5 @@
-// The calls on a connection that is downgraded while the rings' last bytes are still to be moved.
+#include "sockets/downgrade/rest.h"
+
 #include <linux/sockios.h>
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -9,7 +10,7 @@
 
 #include "sockets/bell/sleep.h"
 #include "sockets/connection/buffers.h"
-#include "sockets/downgrade/downgrade_internal.h"
+#include "sockets/downgrade/plain_bell.h"
 #include "sockets/process/result.h"
 #include "sockets/process/status.h"
 #include "sockets/thread/cancel.h"
@@ -81,24 +82,6 @@ std::uint64_t kernel_bytes(const Socket* s, unsigned long request) {
 }
 
 }  // namespace
-
-long send_rest(int fd, Connection* c) {
-  while (unsent_rest(c) > 0) {
-    const std::uint8_t* data = nullptr;
-    const std::size_t n = c->write_end().written(c->rest_sent, &data);
-    const long sent = n == 0 ? -EPIPE : sys::send(fd, data, n, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (sent == -EAGAIN || sent == -EINTR) return 0;
-    if (sent < 0) {
-      // Unread bytes that nobody will read: TCP would have been told so by a reset.
-      c->rest_sent = c->writer.head;
-      c->state.pending_error = ECONNRESET;
-      return sent;
-    }
-    c->rest_sent += static_cast<std::uint64_t>(sent);
-  }
-  if (c->state.write_shut) sys::raw(SYS_shutdown, fd, SHUT_WR);
-  return 0;
-}
 
 long receive_with_rest(int fd, Socket* s, const iovec* parts, std::size_t count, int flags) {
   Connection* c = s->connection;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "sockets/downgrade/downgrade.h"
 #include "sockets/holders/inherit.h"
 #include "sockets/holders/leave.h"
 #include "sockets/process/identity.h"

@@ -1,6 +1,6 @@
 #include "sockets/holders/fork.h"
 
-#include "sockets/bell/bell.h"
+#include "sockets/bell/look.h"
 #include "sockets/connection/areas.h"
 #include "sockets/holders/leave.h"
 #include "sockets/process/identity.h"

@@ -4,8 +4,9 @@
 
 #include <cerrno>
 
-#include "sockets/bell/bell.h"
+#include "sockets/bell/look.h"
 #include "sockets/downgrade/downgrade.h"
+#include "sockets/downgrade/follow.h"
 #include "sockets/holders/orphan.h"
 #include "sockets/process/identity.h"
 #include "sockets/process/missed.h"

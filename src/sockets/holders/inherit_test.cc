@@ -10,6 +10,7 @@
 #include "sockets/holders/adopt.h"
 #include "sockets/setup/establish.h"
 #include "sockets/setup/listener.h"
+#include "sockets/stream/send.h"
 #include "sockets/stream/stream.h"
 #include "sockets/testing/test_connection.h"
 

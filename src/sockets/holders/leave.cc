@@ -4,7 +4,10 @@
 
 #include "base/untrusted.h"
 #include "ring/fence.h"
-#include "sockets/bell/bell.h"
+#include "sockets/bell/look.h"
+#include "sockets/connection/carriage.h"
+#include "sockets/downgrade/follow.h"
+#include "sockets/downgrade/rest.h"
 
 namespace shunt::sockets {
 namespace {

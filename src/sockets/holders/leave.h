@@ -3,7 +3,6 @@
 // Thread safety: any thread. The caller has pinned the Socket.
 #pragma once
 
-#include "sockets/downgrade/downgrade.h"
 #include "sockets/process/socket.h"
 #include "sys/kernel.h"
 

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "sockets/bell/bell.h"
 #include "sockets/bell/checked_rings.h"
-#include "sockets/downgrade/downgrade_internal.h"
+#include "sockets/bell/look.h"
+#include "sockets/downgrade/plain_bell.h"
 #include "sockets/process/missed.h"
 #include "sockets/wait/epoll.h"
 #include "sys/kernel.h"

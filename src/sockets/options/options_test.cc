@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "sockets/options/option_rules.h"
+#include "sockets/stream/receive.h"
+#include "sockets/stream/send.h"
 #include "sockets/stream/stream.h"
 #include "sockets/testing/test_connection.h"
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "sockets/bell/bell.h"
+#include "sockets/bell/look.h"
 #include "sockets/options/plain_options.h"
 #include "sockets/stream/stream.h"
 

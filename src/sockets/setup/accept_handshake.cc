@@ -3,7 +3,7 @@
 #include <cerrno>
 
 #include "base/untrusted.h"
-#include "sockets/bell/bell.h"
+#include "sockets/bell/look.h"
 #include "sockets/connection/areas.h"
 #include "sockets/options/options.h"
 #include "sockets/process/config.h"

@@ -1,4 +1,5 @@
-// The receiving half of stream.h.
+#include "sockets/stream/receive.h"
+
 #include <poll.h>
 
 #include <algorithm>
@@ -7,11 +8,13 @@
 #include "base/untrusted.h"
 #include "sockets/bell/bell.h"
 #include "sockets/bell/checked_rings.h"
+#include "sockets/bell/look.h"
 #include "sockets/bell/sleep.h"
-#include "sockets/downgrade/downgrade.h"
+#include "sockets/connection/carriage.h"
+#include "sockets/downgrade/follow.h"
+#include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
 #include "sockets/process/status.h"
-#include "sockets/stream/stream.h"
 #include "sockets/thread/cancel.h"
 #include "sys/kernel.h"
 

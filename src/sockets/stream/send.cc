@@ -1,4 +1,5 @@
-// The sending half of stream.h.
+#include "sockets/stream/send.h"
+
 #include <poll.h>
 
 #include <algorithm>
@@ -8,13 +9,14 @@
 #include "base/untrusted.h"
 #include "sockets/bell/bell.h"
 #include "sockets/bell/checked_rings.h"
+#include "sockets/bell/look.h"
 #include "sockets/connection/buffers.h"
+#include "sockets/connection/carriage.h"
 #include "sockets/connection/trim.h"
-#include "sockets/downgrade/downgrade.h"
+#include "sockets/downgrade/follow.h"
+#include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
 #include "sockets/process/status.h"
-#include "sockets/stream/stream.h"
-#include "sockets/stream/stream_internal.h"
 #include "sockets/thread/cancel.h"
 #include "sys/kernel.h"
 

@@ -5,8 +5,8 @@
 #include <cerrno>
 
 #include "sockets/bell/checked_rings.h"
+#include "sockets/stream/send.h"
 #include "sockets/stream/sendfile_internal.h"
-#include "sockets/stream/stream.h"
 #include "sockets/thread/cancel.h"
 #include "sys/kernel.h"
 

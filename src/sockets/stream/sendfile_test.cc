@@ -8,6 +8,8 @@
 #include <string>
 #include <thread>
 
+#include "sockets/stream/receive.h"
+#include "sockets/stream/send.h"
 #include "sockets/stream/stream.h"
 #include "sockets/testing/test_connection.h"
 

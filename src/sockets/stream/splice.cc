@@ -6,12 +6,14 @@
 
 #include "sockets/bell/bell.h"
 #include "sockets/bell/checked_rings.h"
-#include "sockets/downgrade/downgrade.h"
+#include "sockets/bell/look.h"
+#include "sockets/connection/carriage.h"
+#include "sockets/downgrade/follow.h"
 #include "sockets/process/status.h"
+#include "sockets/stream/receive.h"
+#include "sockets/stream/send.h"
 #include "sockets/stream/sendfile.h"
 #include "sockets/stream/sendfile_internal.h"
-#include "sockets/stream/stream.h"
-#include "sockets/stream/stream_internal.h"
 #include "sockets/thread/cancel.h"
 #include "sys/kernel.h"
 

@@ -20,12 +20,6 @@
 
 namespace shunt::sockets {
 
-// `flags`: MSG_DONTWAIT, MSG_NOSIGNAL, MSG_MORE, MSG_CONFIRM and MSG_EOR have TCP's meaning; the
-// caller raises SIGPIPE for -EPIPE without MSG_NOSIGNAL. Others: -EOPNOTSUPP.
-long send_stream(int fd, Socket* socket, const iovec* parts, std::size_t count, int flags);
-// `flags`: MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, MSG_TRUNC (TCP: discard), MSG_CMSG_CLOEXEC.
-long receive_stream(int fd, Socket* socket, const iovec* parts, std::size_t count, int flags);
-
 // SHUT_RD, SHUT_WR, SHUT_RDWR.
 long shutdown_stream(int fd, Socket* socket, int how);
 // What poll would say: POLLIN, POLLOUT, ... `wanted` saves the look at the writer when no POLLOUT.

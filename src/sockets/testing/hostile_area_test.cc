@@ -2,6 +2,7 @@
 // victim's next look ends with ECONNRESET, in bounded time; nothing else changes.
 #include <functional>
 
+#include "sockets/stream/stream.h"
 #include "sockets/testing/test_hostile.h"
 #include "sockets/wait/epoll.h"
 #include "sockets/wait/poll_select.h"

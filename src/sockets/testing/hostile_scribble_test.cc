@@ -8,6 +8,7 @@
 #include <random>
 #include <thread>
 
+#include "sockets/stream/stream.h"
 #include "sockets/testing/test_hostile.h"
 #include "sockets/wait/epoll.h"
 #include "sockets/wait/poll_select.h"

@@ -10,6 +10,8 @@
 
 #include "base/scribble_test_util.h"
 #include "sockets/bell/bell.h"
+#include "sockets/bell/look.h"
+#include "sockets/stream/stream.h"
 #include "sockets/testing/test_relayed.h"
 #include "sockets/wait/epoll.h"
 #include "sockets/wait/poll_select.h"

@@ -5,10 +5,10 @@
 #include <chrono>
 #include <thread>
 
-#include "sockets/bell/bell.h"
-#include "sockets/downgrade/downgrade.h"
+#include "sockets/bell/look.h"
 #include "sockets/holders/fork.h"
 #include "sockets/holders/inherit.h"
+#include "sockets/stream/stream.h"
 #include "sockets/testing/test_relayed.h"
 
 namespace shunt::sockets {

@@ -1,7 +1,7 @@
 // epoll_ctl.
 #include <cerrno>
 
-#include "sockets/downgrade/downgrade.h"
+#include "sockets/connection/carriage.h"
 #include "sockets/process/missed.h"
 #include "sockets/wait/epoll_registry.h"
 #include "sys/kernel.h"

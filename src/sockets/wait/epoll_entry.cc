@@ -4,7 +4,9 @@
 #include "base/untrusted.h"
 #include "sockets/bell/bell.h"
 #include "sockets/bell/checked_rings.h"
-#include "sockets/downgrade/downgrade.h"
+#include "sockets/bell/look.h"
+#include "sockets/connection/carriage.h"
+#include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
 #include "sockets/wait/epoll_internal.h"
 

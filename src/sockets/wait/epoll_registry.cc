@@ -1,6 +1,9 @@
 #include "sockets/wait/epoll_registry.h"
 
-#include "sockets/downgrade/downgrade_internal.h"
+#include "sockets/connection/carriage.h"
+#include "sockets/downgrade/follow.h"
+#include "sockets/downgrade/plain_bell.h"
+#include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
 #include "sys/kernel.h"
 

@@ -3,9 +3,10 @@
 #include <cerrno>
 
 #include "base/untrusted.h"
-#include "sockets/bell/bell.h"
+#include "sockets/bell/look.h"
+#include "sockets/connection/carriage.h"
 #include "sockets/connection/trim.h"
-#include "sockets/downgrade/downgrade.h"
+#include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
 #include "sockets/thread/cancel.h"
 #include "sockets/wait/epoll_internal.h"

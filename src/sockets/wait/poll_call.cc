@@ -2,8 +2,11 @@
 
 #include "base/untrusted.h"
 #include "sockets/bell/bell.h"
+#include "sockets/bell/look.h"
 #include "sockets/bell/sleep.h"
-#include "sockets/downgrade/downgrade.h"
+#include "sockets/connection/carriage.h"
+#include "sockets/downgrade/follow.h"
+#include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
 #include "sockets/setup/listener.h"
 #include "sockets/stream/stream.h"

@@ -1,8 +1,13 @@
-// What the parts of a downgrade share: downgrade.cc (the first end), follow.cc (the second),
-// holders/orphan.cc (the other end is gone) and rest.cc (the calls meanwhile).
+// A bell that carries plain bytes: what both ends of a downgrade do to it, and what of the rings is still to be moved.
+//
+// Thread safety: the locks that each function names are held.
 #pragma once
 
-#include "sockets/downgrade/downgrade.h"
+#include <cstddef>
+#include <cstdint>
+
+#include "sockets/connection/carriage.h"
+#include "sockets/process/socket.h"
 
 namespace shunt::sockets {
 
