@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-#include "sockets/options/options.h"
+#include "sockets/process/result.h"
 #include "sockets/process/socket.h"
 #include "sockets/process/status.h"
 

@@ -9,6 +9,7 @@
 #include "preload/libc.h"
 #include "sockets/holders/adopt.h"
 #include "sockets/holders/fork.h"
+#include "sockets/options/connection_ioctl.h"
 #include "sockets/options/plain_options.h"
 #include "sockets/process/config.h"
 #include "sockets/process/identity.h"

@@ -4,6 +4,7 @@
 
 #include "preload/libc.h"
 #include "sockets/options/plain_options.h"
+#include "sockets/options/plain_state.h"
 
 namespace shunt::preload {
 namespace {

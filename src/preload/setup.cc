@@ -6,7 +6,10 @@
 
 #include "preload/call.h"
 #include "preload/libc.h"
+#include "sockets/options/option_rules.h"
+#include "sockets/options/options.h"
 #include "sockets/options/plain_options.h"
+#include "sockets/options/plain_state.h"
 #include "sockets/setup/connect.h"
 #include "sockets/setup/listener.h"
 #include "sockets/stream/stream.h"

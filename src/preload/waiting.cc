@@ -1,7 +1,10 @@
 // Waiting for sockets.
 #include "preload/call.h"
 #include "preload/libc.h"
-#include "sockets/wait/epoll.h"
+#include "sockets/process/result.h"
+#include "sockets/wait/epoll_control.h"
+#include "sockets/wait/epoll_lifetime.h"
+#include "sockets/wait/epoll_wait.h"
 #include "sockets/wait/poll_select.h"
 #include "sys/kernel.h"
 

@@ -9,7 +9,7 @@
 #include "sockets/process/result.h"
 #include "sockets/process/status.h"
 #include "sockets/setup/listener.h"
-#include "sockets/wait/epoll_internal.h"
+#include "sockets/wait/epoll_set.h"
 #include "sys/kernel.h"
 
 #ifndef CLOSE_RANGE_CLOEXEC

@@ -8,7 +8,7 @@
 #include "sockets/process/status.h"
 #include "sockets/setup/establish.h"
 #include "sockets/setup/listener.h"
-#include "sockets/wait/epoll_internal.h"
+#include "sockets/wait/epoll_lifetime.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {

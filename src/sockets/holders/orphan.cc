@@ -7,7 +7,7 @@
 #include "sockets/bell/look.h"
 #include "sockets/downgrade/plain_bell.h"
 #include "sockets/process/missed.h"
-#include "sockets/wait/epoll.h"
+#include "sockets/wait/epoll_registry.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {

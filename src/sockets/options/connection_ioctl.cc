@@ -1,4 +1,5 @@
-// ioctl() on a shunted connection: see options.h.
+#include "sockets/options/connection_ioctl.h"
+
 #include <asm-generic/ioctls.h>
 #include <linux/sockios.h>
 
@@ -8,7 +9,6 @@
 #include <cstring>
 
 #include "sockets/options/option_model.h"
-#include "sockets/options/options.h"
 #include "sockets/stream/stream.h"
 #include "sys/kernel.h"
 

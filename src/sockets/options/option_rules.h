@@ -43,4 +43,9 @@ bool is_neutral(const Option& option, const void* value, socklen_t length);
 void mark_option(int index);
 bool option_marked(int index);
 
+// Before connect or listen, for a TCP socket (Kind::kTcp): looks at an option that the program has
+// just set successfully on the kernel socket. Null: shared memory can honour it; else the option's
+// name, e.g. "SO_MARK": the connection must stay on kernel TCP.
+const char* option_forbids_shared_memory(int level, int name, const void* value, socklen_t length);
+
 }  // namespace shunt::sockets

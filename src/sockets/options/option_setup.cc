@@ -1,10 +1,10 @@
-// Options at the set-up of a connection: what it takes over from a kernel TCP socket.
+#include "sockets/options/option_setup.h"
+
 #include <linux/tcp.h>
 #include <netinet/in.h>
 
 #include "sockets/options/option_rules.h"
 #include "sockets/options/option_store.h"
-#include "sockets/options/options.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {

@@ -1,4 +1,4 @@
-// Socket options of a shunted connection, and ioctl/fcntl questions about it.
+// Socket options of a shunted connection.
 //
 // Values are kept in Connection::options (common to forked processes, as in the kernel). What a value
 // means, how it is rounded and which errors a bad one gives is asked of the kernel: a setting is
@@ -15,7 +15,6 @@
 
 #include <sys/socket.h>
 
-#include "sockets/process/result.h"
 #include "sockets/process/socket.h"
 
 namespace shunt::sockets {
@@ -24,21 +23,5 @@ long get_connection_option(int fd, Socket* socket, int level, int name, void* va
                            socklen_t* length);
 long set_connection_option(int fd, Socket* socket, int level, int name, const void* value,
                            socklen_t length);
-
-// Before connect or listen, for a TCP socket (Kind::kTcp): looks at an option that the program has
-// just set successfully on the kernel socket. Null: shared memory can honour it; else the option's
-// name, e.g. "SO_MARK": the connection must stay on kernel TCP.
-const char* option_forbids_shared_memory(int level, int name, const void* value, socklen_t length);
-
-// At set-up: takes over what the program set on its TCP socket (`tcp_fd`, still open) into the
-// connection: reads the options that matter back from the kernel and stores those that differ from
-// a fresh socket's. Also the time-outs, SO_LINGER, SO_RCVLOWAT and SO_SNDBUF into the fields.
-void adopt_options(Connection* connection, int tcp_fd, int family);
-// For an accepted connection: what Linux lets it inherit from the listener's TCP socket.
-void inherit_options(Connection* connection, int listener_fd, int family);
-
-// FIONREAD, SIOCOUTQ, SIOCATMARK, FIONBIO (also tells the bell), FIOASYNC... -ENOTTY as TCP would.
-// Returns kPassOn for requests that the bell's own answer serves (FIOCLEX, FIONCLEX, ...).
-long connection_ioctl(int fd, Socket* socket, unsigned long request, void* argument);
 
 }  // namespace shunt::sockets

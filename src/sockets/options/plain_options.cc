@@ -6,17 +6,14 @@
 #include <cerrno>
 #include <cstring>
 
+#include "sockets/options/connection_ioctl.h"
 #include "sockets/options/option_store.h"
 #include "sockets/options/options.h"
+#include "sockets/options/plain_state.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
 namespace {
-
-constexpr std::uint8_t kEstablished = 1;
-constexpr std::uint8_t kFinWait2 = 5;
-constexpr std::uint8_t kClose = 7;
-constexpr std::uint8_t kCloseWait = 8;
 
 // Kept by every socket, with the same rules for AF_UNIX and TCP.
 bool common(int level, int name) {
@@ -49,12 +46,6 @@ long take_error(int fd, Socket* s, void* value, socklen_t* length) {
   if (size > 0) std::memcpy(value, &error, size);
   *length = size;
   return 0;
-}
-
-short kernel_events(int fd) {
-  pollfd p{fd, POLLIN | POLLRDHUP, 0};
-  const timespec now{0, 0};
-  return sys::ppoll(&p, 1, &now, nullptr) == 1 ? p.revents : short{0};
 }
 
 }  // namespace
@@ -94,25 +85,6 @@ long shutdown_plain(int fd, Socket* s, int how) {
     if (how == SHUT_RD && !s->connection->state.write_shut) return 0;
   }
   return sys::raw(SYS_shutdown, fd, how);
-}
-
-bool plain_disconnected(int fd, Socket* s) {
-  const conn::State& state = s->connection->state;
-  if (state.dead) return true;
-  const short events = kernel_events(fd);
-  return (events & POLLERR) != 0 || ((events & POLLHUP) != 0 && state.write_shut);
-}
-
-void note_plain_reset(Socket* s) {
-  Hold hold(s->connection->state_lock);
-  s->connection->state.dead = true;
-}
-
-std::uint8_t plain_tcp_state(int fd, Socket* s) {
-  if (plain_disconnected(fd, s)) return kClose;
-  const bool write_shut = s->connection->state.write_shut;
-  if ((kernel_events(fd) & (POLLHUP | POLLRDHUP)) != 0) return write_shut ? kClose : kCloseWait;
-  return write_shut ? kFinWait2 : kEstablished;
 }
 
 }  // namespace shunt::sockets

@@ -20,14 +20,4 @@ long set_plain_option(int fd, Socket* socket, int level, int name, const void* v
 long plain_ioctl(int fd, Socket* socket, unsigned long request, void* argument);
 long shutdown_plain(int fd, Socket* socket, int how);
 
-// As a TCP socket in state CLOSE: reset, or ended by both sides. getpeername fails with ENOTCONN.
-bool plain_disconnected(int fd, Socket* socket);
-// The kernel has answered a data call with ECONNRESET: it will not say so again.
-void note_plain_reset(Socket* socket);
-// The program has shut its receiving half down; the kernel does not know (see shutdown_plain()).
-inline bool plain_read_shut(const Socket* socket) { return socket->connection->state.read_shut; }
-
-// enum in include/net/tcp_states.h, for TCP_INFO.
-std::uint8_t plain_tcp_state(int fd, Socket* socket);
-
 }  // namespace shunt::sockets

@@ -6,6 +6,8 @@
 
 #include "sockets/holders/adopt.h"
 #include "sockets/options/options.h"
+#include "sockets/options/plain_state.h"
+#include "sockets/process/result.h"
 #include "sockets/testing/test_plain.h"
 #include "sys/kernel.h"
 

@@ -6,17 +6,11 @@
 #include <cstring>
 
 #include "sockets/bell/look.h"
-#include "sockets/options/plain_options.h"
+#include "sockets/options/plain_state.h"
 #include "sockets/stream/stream.h"
 
 namespace shunt::sockets {
 namespace {
-
-// include/net/tcp_states.h
-constexpr std::uint8_t kEstablished = 1;
-constexpr std::uint8_t kFinWait2 = 5;
-constexpr std::uint8_t kClose = 7;
-constexpr std::uint8_t kCloseWait = 8;
 
 std::uint8_t tcp_state(Connection* c) {
   absorb_events(c);

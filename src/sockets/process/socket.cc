@@ -2,32 +2,16 @@
 
 #include "sockets/process/missed.h"
 #include "sockets/process/status.h"
+#include "sockets/process/table.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
 namespace {
 
-// Reserved address space, touched only where descriptors are used: 8 bytes each.
-constexpr int kTableEntries = 1 << 20;
 constexpr std::size_t kSocketsInChunk = 128;
 
-std::atomic<std::atomic<Socket*>*> table{nullptr};
-std::atomic<int> limit{0};
 Lock pool_lock;
 Socket* free_sockets = nullptr;
-
-std::atomic<Socket*>* entries() {
-  std::atomic<Socket*>* t = table.load(std::memory_order_acquire);
-  if (t != nullptr) return t;
-  void* memory =
-      sys::mmap(nullptr, sizeof(std::atomic<Socket*>) * kTableEntries, PROT_READ | PROT_WRITE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == nullptr) return nullptr;
-  auto* fresh = static_cast<std::atomic<Socket*>*>(memory);
-  if (table.compare_exchange_strong(t, fresh, std::memory_order_acq_rel)) return fresh;
-  sys::munmap(memory, sizeof(std::atomic<Socket*>) * kTableEntries);
-  return t;
-}
 
 Socket* allocate() {
   SignalsBlocked blocked;
@@ -81,17 +65,8 @@ void release(Socket* socket) {
 
 }  // namespace
 
-Socket* lookup(int fd) {
-  if (static_cast<unsigned>(fd) >= static_cast<unsigned>(limit.load(std::memory_order_relaxed))) {
-    return nullptr;
-  }
-  std::atomic<Socket*>* t = table.load(std::memory_order_acquire);
-  return t[fd].load(std::memory_order_acquire);
-}
-
 Socket* enter(int fd, Kind kind, std::uint16_t family) {
-  std::atomic<Socket*>* t = entries();
-  if (t == nullptr || fd < 0 || fd >= kTableEntries) return nullptr;
+  if (!fits_in_table(fd)) return nullptr;
   Socket* s = allocate();
   if (s == nullptr) return nullptr;
   s->family = family;
@@ -115,33 +90,17 @@ Socket* enter(int fd, Kind kind, std::uint16_t family) {
 }
 
 void enter_again(int fd, Socket* socket) {
-  std::atomic<Socket*>* t = entries();
-  if (t == nullptr || fd < 0 || fd >= kTableEntries) return;
   pin(socket);
-  int seen = limit.load(std::memory_order_relaxed);
-  while (seen <= fd && !limit.compare_exchange_weak(seen, fd + 1, std::memory_order_release)) {
+  Socket* stale = nullptr;
+  if (!put_in_table(fd, socket, &stale)) {
+    unpin(socket);
+    return;
   }
-  Socket* stale = t[fd].exchange(socket, std::memory_order_acq_rel);
   // The number was closed behind our back; the kernel has given it out anew.
   if (stale != nullptr) drop_reference(stale);
 }
 
-Socket* take_out(int fd) {
-  if (lookup(fd) == nullptr) return nullptr;
-  return table.load(std::memory_order_relaxed)[fd].exchange(nullptr, std::memory_order_acq_rel);
-}
-
 void drop_reference(Socket* socket) { unpin(socket); }
-
-int next_descriptor(const Socket* socket, int from, int except) {
-  const int end = limit.load(std::memory_order_relaxed);
-  for (int fd = from; fd < end; ++fd) {
-    if (fd != except && lookup(fd) == socket) return fd;
-  }
-  return -1;
-}
-
-int table_limit() { return limit.load(std::memory_order_relaxed); }
 
 void pin(Socket* socket) { socket->refs.fetch_add(1, std::memory_order_acq_rel); }
 
@@ -181,13 +140,6 @@ int waiting_descriptor(int fd, const Socket* s) {
 void sockets_after_fork() {
   pool_lock.reset_after_fork();
   for_each([](int, Socket* s, void*) { s->lock.reset_after_fork(); }, nullptr, 0, table_limit());
-}
-
-void for_each(void (*visit)(int, Socket*, void*), void* context, int first, int last) {
-  const int end = limit.load(std::memory_order_relaxed);
-  for (int fd = first < 0 ? 0 : first; fd < end && fd <= last; ++fd) {
-    if (Socket* s = lookup(fd)) visit(fd, s, context);
-  }
 }
 
 }  // namespace shunt::sockets

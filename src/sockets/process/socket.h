@@ -1,8 +1,4 @@
-// Socket: what this process knows about one of the program's TCP sockets (or epoll instances), and
-// the table from descriptor numbers to Sockets.
-//
-// The kernel's descriptor is the truth, the table a cache: every public call that closes, makes or
-// moves descriptors keeps it in step. A descriptor without an entry goes straight to libc.
+// Socket: what this process knows about one of the program's TCP sockets (or epoll instances).
 //
 // Lifetime: a Socket is alive while a descriptor of this process refers to it or a call is using it
 // across a sleep (a pin); `refs` counts both. Memory of Sockets is type-stable, so a racing reader of a dead
@@ -16,6 +12,7 @@
 
 #include "layout/status_page.h"
 #include "sockets/connection/connection.h"
+#include "sockets/process/table.h"
 #include "sockets/thread/lock.h"
 #include "sockets/thread/spin.h"
 
@@ -76,8 +73,6 @@ struct Socket {
   Socket* next_free;
 };
 
-// nullptr: not ours. Valid while the entry stays; lock (or pin) and check again before use.
-Socket* lookup(int fd);
 // Whether `fd` is, at this moment, the connection that a call found `socket` to be when it read
 // `connection` from it. With one of the connection's locks held the answer stays true.
 inline bool still_under(int fd, const Socket* socket, const Connection* connection) {
@@ -90,13 +85,7 @@ inline bool still_under(int fd, const Socket* socket, const Connection* connecti
 Socket* enter(int fd, Kind kind, std::uint16_t family);
 // A further descriptor for the same socket.
 void enter_again(int fd, Socket* socket);
-// Forgets `fd` in the table and returns its Socket, with the reference: give it to drop_reference()
-// after the kernel's close. nullptr: not ours.
-Socket* take_out(int fd);
 void drop_reference(Socket* socket);
-// Any descriptor of this process that refers to `socket` and is not `except`, from `from` on; -1.
-int next_descriptor(const Socket* socket, int from, int except);
-int table_limit();  // descriptors below may have entries
 
 // Only for a caller that knows the Socket to be alive (it holds a lock that a close needs).
 void pin(Socket* socket);
@@ -110,9 +99,6 @@ void note_bell(int fd, Socket* socket);
 bool names_bell(int fd, const Socket* socket);
 // The descriptor that stands for a listener in a kernel wait; `fd` itself for any other socket.
 int waiting_descriptor(int fd, const Socket* socket);
-
-// Calls `visit(fd, socket, context)` for every entry; used around fork and for closing ranges.
-void for_each(void (*visit)(int, Socket*, void*), void* context, int first, int last);
 
 // In the child of a fork: locks of threads that do not exist here.
 void sockets_after_fork();

@@ -7,6 +7,7 @@
 #include "ring/fence.h"
 #include "sockets/process/config.h"
 #include "sockets/process/socket.h"
+#include "sockets/process/table.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {

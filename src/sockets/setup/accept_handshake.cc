@@ -5,7 +5,7 @@
 #include "base/untrusted.h"
 #include "sockets/bell/look.h"
 #include "sockets/connection/areas.h"
-#include "sockets/options/options.h"
+#include "sockets/options/option_setup.h"
 #include "sockets/process/config.h"
 #include "sockets/setup/establish.h"
 #include "sys/kernel.h"

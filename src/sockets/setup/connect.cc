@@ -3,13 +3,13 @@
 #include <cerrno>
 
 #include "sockets/connection/areas.h"
-#include "sockets/options/options.h"
+#include "sockets/options/option_setup.h"
 #include "sockets/process/config.h"
 #include "sockets/process/status.h"
 #include "sockets/setup/driver_request.h"
 #include "sockets/setup/establish.h"
 #include "sockets/thread/cancel.h"
-#include "sockets/wait/epoll.h"
+#include "sockets/wait/epoll_registry.h"
 #include "sys/kernel.h"
 #include "sys/sock_diag.h"
 #include "wire/rendezvous_name.h"

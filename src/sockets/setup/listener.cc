@@ -10,7 +10,7 @@
 #include "sockets/setup/accept_handshake.h"
 #include "sockets/setup/establish.h"
 #include "sockets/thread/signals.h"
-#include "sockets/wait/epoll.h"
+#include "sockets/wait/epoll_registry.h"
 #include "sys/kernel.h"
 #include "wire/rendezvous_name.h"
 

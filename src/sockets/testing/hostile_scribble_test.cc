@@ -10,7 +10,9 @@
 
 #include "sockets/stream/stream.h"
 #include "sockets/testing/test_hostile.h"
-#include "sockets/wait/epoll.h"
+#include "sockets/wait/epoll_control.h"
+#include "sockets/wait/epoll_lifetime.h"
+#include "sockets/wait/epoll_wait.h"
 #include "sockets/wait/poll_select.h"
 
 namespace shunt::sockets {

@@ -13,7 +13,9 @@
 #include "sockets/bell/look.h"
 #include "sockets/stream/stream.h"
 #include "sockets/testing/test_relayed.h"
-#include "sockets/wait/epoll.h"
+#include "sockets/wait/epoll_control.h"
+#include "sockets/wait/epoll_lifetime.h"
+#include "sockets/wait/epoll_wait.h"
 #include "sockets/wait/poll_select.h"
 
 namespace shunt::sockets {

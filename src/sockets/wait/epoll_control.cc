@@ -1,8 +1,10 @@
-// epoll_ctl.
+#include "sockets/wait/epoll_control.h"
+
 #include <cerrno>
 
 #include "sockets/connection/carriage.h"
 #include "sockets/process/missed.h"
+#include "sockets/wait/epoll_entry.h"
 #include "sockets/wait/epoll_registry.h"
 #include "sys/kernel.h"
 

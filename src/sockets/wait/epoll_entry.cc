@@ -1,4 +1,5 @@
-// One registration of a connection in an epoll set: hot, armed, due.
+#include "sockets/wait/epoll_entry.h"
+
 #include <algorithm>
 
 #include "base/untrusted.h"
@@ -8,7 +9,6 @@
 #include "sockets/connection/carriage.h"
 #include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
-#include "sockets/wait/epoll_internal.h"
 
 namespace shunt::sockets {
 namespace {

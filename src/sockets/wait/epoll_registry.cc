@@ -1,10 +1,7 @@
 #include "sockets/wait/epoll_registry.h"
 
-#include "sockets/connection/carriage.h"
-#include "sockets/downgrade/follow.h"
-#include "sockets/downgrade/plain_bell.h"
-#include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
+#include "sockets/wait/epoll_entry.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -15,8 +12,6 @@ namespace {
 
 constexpr std::uint32_t kEntriesInChunk = 256;
 constexpr std::uint32_t kChunks = 4096;
-constexpr std::size_t kSetBytes = 4096;
-static_assert(sizeof(EpollSet) <= kSetBytes);
 
 std::atomic<EpollEntry*> chunks[kChunks];
 std::uint32_t chunk_count = 0;
@@ -124,6 +119,13 @@ epoll_event bell_event(const EpollEntry* e) {
   return event;
 }
 
+void make_secret() {
+  while ((secret >> 24) == 0) {
+    sys::getrandom(&secret, sizeof secret);
+    secret &= ~std::uint64_t{0xffffff};
+  }
+}
+
 std::uint64_t cookie_of(std::uint32_t index) { return secret | index; }
 
 EpollEntry* entry_of(std::uint64_t cookie, EpollSet* set, bool* kicked) {
@@ -177,142 +179,6 @@ void attach_registrations(Socket* s) {
   }
 }
 
-namespace {
-
-// The program's own registration, for a connection that is nothing but a kernel socket now.
-void watch_plain(EpollEntry* e) {
-  disarm(e);
-  make_cold(e);
-  EpollSet* set = e->set;
-  sys::epoll_ctl(set->epfd, EPOLL_CTL_DEL, e->fd, nullptr);
-  if (e->dormant) {
-    forget(e);
-    return;
-  }
-  set->special.fetch_sub(1, std::memory_order_relaxed);
-  if (set->recent[e->fd % kRecent] == e) set->recent[e->fd % kRecent] = nullptr;
-  e->watched = Watched::kPlain;
-  if (e->spent) return;  // silent until EPOLL_CTL_MOD, which adds it: see control_plain()
-  epoll_event event{};
-  event.events = e->events;
-  event.data = e->data;
-  sys::epoll_ctl(set->epfd, EPOLL_CTL_ADD, e->fd, &event);
-}
-
-void watch_again(EpollEntry* e) {
-  Socket* s = e->socket;
-  epoll_event event = bell_event(e);
-  if (downgraded(s->connection)) {
-    e->rest_mask = kernel_events_with_rest(s, e->events);
-    event.events = e->rest_mask | EPOLLET;  // the entry is hot: the level is looked at there
-  }
-  sys::epoll_ctl(e->set->epfd, EPOLL_CTL_DEL, e->fd, nullptr);
-  sys::epoll_ctl(e->set->epfd, EPOLL_CTL_ADD, e->fd, &event);
-  e->fresh = true;
-  make_hot(e);
-  kick(e->set);
-}
-
-void rewatch_registrations(Socket* s) {
-  SignalsBlocked blocked;
-  Hold registered(registry);
-  const bool plain = s->kind.load(std::memory_order_acquire) == Kind::kPlain;
-  EpollEntry* next = nullptr;
-  for (EpollEntry* e = s->registrations; e != nullptr; e = next) {
-    next = e->next_of_socket;
-    Hold hold(e->set->lock);
-    if (e->watched != Watched::kConnection || e->set->inherited) continue;
-    if (plain) {
-      watch_plain(e);
-    } else {
-      watch_again(e);
-    }
-  }
-}
-
-// A downgrade that was noticed under a set's lock.
-void catch_up(Socket* s) {
-  const int fd = next_descriptor(s, 0, -1);
-  if (fd < 0) return;
-  Socket* pinned = lookup_pinned(fd);
-  if (pinned == nullptr) return;
-  if (pinned == s && s->kind.load(std::memory_order_acquire) == Kind::kConnection) {
-    Connection* c = s->connection;
-    const bool followed = follow_due(c) && follow_downgrade(fd, s);
-    if (!followed && downgraded(c) && !settle(s)) rewatch_registrations(s);
-  }
-  unpin(pinned);
-}
-
-void rouse() {
-  SignalsBlocked blocked;
-  Hold registered(registry);
-  if (!registered.owns()) return;
-  Socket* s = take_missed();
-  while (s != nullptr) {
-    Socket* const next = s->next_missed;
-    s->missed.store(false, std::memory_order_release);
-    catch_up(s);
-    for (EpollEntry* e = s->registrations; e != nullptr; e = e->next_of_socket) {
-      if (e->watched != Watched::kConnection) continue;
-      Hold hold(e->set->lock);
-      if (!hold.owns()) {
-        note_missed(s);  // we are in a handler that interrupted a wait: that wait will rouse
-        continue;
-      }
-      make_hot(e);
-      // Also without sleepers of its own: it may be nested in another set, or in a poll.
-      signal(e->set);
-    }
-    s = next;
-  }
-}
-
-void drop_registrations(Socket* s) {
-  if (s->registrations == nullptr) return;
-  SignalsBlocked blocked;
-  Hold registered(registry);
-  while (EpollEntry* e = s->registrations) {
-    Hold hold(e->set->lock);
-    forget(e);
-  }
-}
-
-void destroy_set(Socket* s) {
-  EpollSet* set = s->epoll;
-  s->epoll = nullptr;
-  if (set == nullptr) return;
-  SignalsBlocked blocked;
-  Hold registered(registry);
-  while (set->entries != nullptr) forget(set->entries);
-  if (set->kick != 0) sys::close(set->kick);
-  sys::munmap(set, kSetBytes);
-}
-
-constexpr EpollCalls kCalls{rouse, rewatch_registrations, drop_registrations, destroy_set};
-
-}  // namespace
-
-void made_epoll(int epfd) {
-  SignalsBlocked blocked;
-  Hold hold(registry);
-  serve_epolls(&kCalls);
-  while ((secret >> 24) == 0) {
-    sys::getrandom(&secret, sizeof secret);
-    secret &= ~std::uint64_t{0xffffff};
-  }
-  void* memory =
-      sys::mmap(nullptr, kSetBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == nullptr) return;
-  Socket* s = enter(epfd, Kind::kEpoll, 0);
-  if (s == nullptr) {
-    sys::munmap(memory, kSetBytes);
-    return;
-  }
-  s->epoll = static_cast<EpollSet*>(memory);
-  s->epoll->epfd = epfd;
-}
-
 void use_inherited_set(EpollSet* set) {
   Hold hold(set->lock);
   if (!set->inherited) return;
@@ -320,23 +186,6 @@ void use_inherited_set(EpollSet* set) {
   for (EpollEntry* e = set->entries; e != nullptr; e = e->next_of_set) {
     if (e->watched == Watched::kConnection) note_missed(e->socket);
   }
-}
-
-void epolls_after_fork() {
-  registry.reset_after_fork();
-  for_each(
-      [](int, Socket* s, void*) {
-        if (s->epoll != nullptr) {
-          s->epoll->lock.reset_after_fork();
-          s->epoll->inherited = true;
-        }
-        for (EpollEntry* e = s->registrations; e != nullptr; e = e->next_of_socket) {
-          e->armed_read = e->armed_write = false;
-          e->fresh = true;
-          make_hot(e);
-        }
-      },
-      nullptr, 0, table_limit());
 }
 
 }  // namespace shunt::sockets

@@ -1,13 +1,21 @@
-// The registry of epoll entries: who is registered where. Shared by epoll_registry.cc, which keeps the
-// lists, and epoll_control.cc, which serves epoll_ctl.
+// The registry of epoll entries: who is registered where.
 //
 // Locks: `registry` (all lists of entries) before a set's lock before a connection's locks. A
 // Socket's lock may be held by the caller. With registry held, signals are blocked.
+// Thread safety: any thread; the locks that each function names are held.
 #pragma once
 
-#include "sockets/wait/epoll_internal.h"
+#include "sockets/wait/epoll_set.h"
 
 namespace shunt::sockets {
+
+// A socket changes what stands for it in the kernel (it becomes a connection or a listener). Its
+// registrations, made while it was plain TCP, are taken out of the kernel before the change, while
+// the descriptor still names the TCP socket, and put back after it.
+void detach_registrations(Socket* socket);
+void attach_registrations(Socket* socket);
+
+// ---- for the other files of this room ----
 
 extern Lock registry;
 
@@ -26,5 +34,19 @@ void signal(EpollSet* set);
 void kick(EpollSet* set);
 // What the kernel is told of a connection's bell.
 epoll_event bell_event(const EpollEntry* entry);
+
+inline constexpr std::uint32_t kKickIndex = 0xffffff;
+void make_secret();  // of the cookies, once for the process
+std::uint64_t cookie_of(std::uint32_t index);
+// The entry that a kernel event is about; nullptr: the event is the program's own. *kick: it is the
+// set's own wake-up.
+EpollEntry* entry_of(std::uint64_t cookie, EpollSet* set, bool* kick);
+
+// A forked child shares the kernel's instance with its parent, but its entries are as they were at the fork: until
+// the child itself uses the set, nothing in the kernel is changed for what happens to its connections here.
+void use_inherited_set(EpollSet* set);
+inline void use_set(EpollSet* set) {
+  if (set->inherited) use_inherited_set(set);
+}
 
 }  // namespace shunt::sockets

@@ -1,10 +1,11 @@
-#include "sockets/wait/epoll.h"
-
 #include <string>
 
 #include "sockets/stream/receive.h"
 #include "sockets/stream/send.h"
 #include "sockets/testing/test_connection.h"
+#include "sockets/wait/epoll_control.h"
+#include "sockets/wait/epoll_lifetime.h"
+#include "sockets/wait/epoll_wait.h"
 
 namespace shunt::sockets {
 namespace {

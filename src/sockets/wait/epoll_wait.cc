@@ -1,4 +1,5 @@
-// epoll_wait: hot entries in user space, everything else from the kernel.
+#include "sockets/wait/epoll_wait.h"
+
 #include <algorithm>
 #include <cerrno>
 
@@ -9,7 +10,7 @@
 #include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
 #include "sockets/thread/cancel.h"
-#include "sockets/wait/epoll_internal.h"
+#include "sockets/wait/epoll_entry.h"
 #include "sockets/wait/epoll_registry.h"
 #include "sys/kernel.h"
 

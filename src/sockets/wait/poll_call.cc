@@ -11,7 +11,7 @@
 #include "sockets/setup/listener.h"
 #include "sockets/stream/stream.h"
 #include "sockets/thread/cancel.h"
-#include "sockets/wait/epoll.h"
+#include "sockets/wait/epoll_wait.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {

@@ -5,8 +5,8 @@
 
 #include "sockets/bell/sleep.h"
 #include "sockets/connection/trim.h"
+#include "sockets/process/result.h"
 #include "sockets/thread/cancel.h"
-#include "sockets/wait/epoll.h"
 #include "sockets/wait/poll_call.h"
 #include "sys/kernel.h"
 

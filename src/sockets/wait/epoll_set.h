@@ -1,7 +1,25 @@
-// Data of epoll.h, shared by epoll_control.cc and epoll_wait.cc.
+// epoll over shunted connections.
+//
+// The program's epoll descriptor is a kernel epoll instance. Kernel sockets are registered in it with
+// the program's own data and cost nothing extra; a listener is represented by its waiting descriptor.
+// For a shunted connection the kernel watches the bell, edge-triggered, under a cookie of ours, and
+// an EpollEntry remembers what the program asked for.
+//
+// An entry is *hot* (its lines are looked at in user space by every wait) or *armed* (the peer knows
+// that we sleep and rings). Before a wait sleeps it arms every hot entry, so a wait costs O(hot), and
+// an idle connection nothing. A ring makes its entry hot again.
+//
+// Level-, edge-triggered and one-shot reports follow Linux: an edge is new data, the end of the
+// stream, or space after a lack of it; each report gives every wanted event that holds.
+// Thread safety: any thread; a set's lock is never held while sleeping. Results: >= 0 or -errno.
 #pragma once
 
-#include "sockets/wait/epoll.h"
+#include <sys/epoll.h>
+
+#include <atomic>
+#include <cstdint>
+
+#include "sockets/process/socket.h"
 
 namespace shunt::sockets {
 
@@ -52,28 +70,5 @@ struct EpollSet {
   EpollEntry* recent[kRecent];  // connections' entries by descriptor, some of them
   SpinBudget spin;
 };
-
-inline constexpr std::uint32_t kKickIndex = 0xffffff;
-std::uint64_t cookie_of(std::uint32_t index);
-// The entry that a kernel event is about; nullptr: the event is the program's own. *kick: it is the
-// set's own wake-up.
-EpollEntry* entry_of(std::uint64_t cookie, EpollSet* set, bool* kick);
-
-// A forked child shares the kernel's instance with its parent, but its entries are as they were at the fork: until
-// the child itself uses the set, nothing in the kernel is changed for what happens to its connections here.
-void use_inherited_set(EpollSet* set);
-inline void use_set(EpollSet* set) {
-  if (set->inherited) use_inherited_set(set);
-}
-
-// With the set's lock held.
-void make_hot(EpollEntry* entry);
-void make_cold(EpollEntry* entry);  // off the hot list, without arming
-// Arms for what the entry waits for and looks again; true: there is an event after all, and the
-// entry is not armed.
-bool arm(EpollEntry* entry);
-void disarm(EpollEntry* entry);
-// Events to report now, 0: none. `take`: they are reported, so the edge that justifies them is used.
-std::uint32_t due_events(EpollEntry* entry, bool take);
 
 }  // namespace shunt::sockets
