@@ -15,7 +15,8 @@
 namespace shunt::preload {
 
 template <typename R = int>
-R finish(long result) {
+R finish(sockets::Outcome outcome) {
+  const long result = outcome.value();
   if (result >= 0) return static_cast<R>(result);
   errno = static_cast<int>(-result);
   return static_cast<R>(-1);
@@ -35,11 +36,11 @@ inline sockets::Socket* stand_in_at(int fd) {
 // Calls `operation` on the shunted connection behind `fd`; again if the descriptor changed hands
 // just then. kPassOn: there is none.
 template <typename Operation>
-long on_connection(int fd, Operation operation) {
+sockets::Outcome on_connection(int fd, Operation operation) {
   for (;;) {
     sockets::Socket* s = of_kind(fd, sockets::Kind::kConnection);
     if (s == nullptr) return sockets::kPassOn;
-    const long r = operation(s);
+    const sockets::Outcome r = operation(s);
     if (r != sockets::kNotOurs) return r;
   }
 }

@@ -23,19 +23,20 @@ namespace {
 using sockets::kPassOn;
 
 int close_any(int fd) {
-  const long r = sockets::close_descriptor(fd);
+  const sockets::Outcome r = sockets::close_descriptor(fd);
   return r == kPassOn ? libc().close(fd) : finish(r);
 }
 
 int dup2_any(int from, int to) {
   if (from == to) return libc().dup2(from, to);
-  const long r = sockets::duplicate_to(from, to, 0);
+  const sockets::Outcome r = sockets::duplicate_to(from, to, 0);
   return r == kPassOn ? libc().dup2(from, to) : finish(r);
 }
 
 int fcntl_any(int fd, int command, long argument) {
   sockets::Socket* s = sockets::lookup(fd);
-  const long r = s == nullptr ? kPassOn : sockets::control_descriptor(fd, s, command, argument);
+  const sockets::Outcome r =
+      s == nullptr ? kPassOn : sockets::control_descriptor(fd, s, command, argument);
   return r == kPassOn ? libc().fcntl(fd, command, argument) : finish(r);
 }
 
@@ -106,7 +107,7 @@ SHUNT_EXPORT int close(int fd) { return close_any(fd); }
 SHUNT_EXPORT int __close(int fd) { return close_any(fd); }
 
 SHUNT_EXPORT int close_range(unsigned first, unsigned last, int flags) noexcept {
-  const long r = sockets::close_descriptors(first, last, flags);
+  const sockets::Outcome r = sockets::close_descriptors(first, last, flags);
   return r == kPassOn ? libc().close_range(first, last, flags) : finish(r);
 }
 SHUNT_EXPORT void closefrom(int lowest) noexcept {
@@ -117,13 +118,13 @@ SHUNT_EXPORT void closefrom(int lowest) noexcept {
 }
 
 SHUNT_EXPORT int dup(int fd) noexcept {
-  const long r = sockets::duplicate(fd);
+  const sockets::Outcome r = sockets::duplicate(fd);
   return r == kPassOn ? libc().dup(fd) : finish(r);
 }
 SHUNT_EXPORT int dup2(int from, int to) noexcept { return dup2_any(from, to); }
 SHUNT_EXPORT int __dup2(int from, int to) noexcept { return dup2_any(from, to); }
 SHUNT_EXPORT int dup3(int from, int to, int flags) noexcept {
-  const long r = sockets::duplicate_to(from, to, flags);
+  const sockets::Outcome r = sockets::duplicate_to(from, to, flags);
   return r == kPassOn ? libc().dup3(from, to, flags) : finish(r);
 }
 
@@ -145,7 +146,7 @@ SHUNT_EXPORT int ioctl(int fd, unsigned long request, ...) noexcept {
   va_start(arguments, request);
   void* argument = va_arg(arguments, void*);
   va_end(arguments);
-  long r = kPassOn;
+  sockets::Outcome r = kPassOn;
   if (sockets::Socket* s = sockets::lookup(fd)) {
     const sockets::Kind kind = s->kind.load(std::memory_order_acquire);
     if (kind == sockets::Kind::kConnection) {

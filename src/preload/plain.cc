@@ -66,7 +66,7 @@ long receive_plain(int fd, sockets::Socket* s, const iovec* parts, size_t count,
   return r;
 }
 
-long receive_if_shut(int fd, const iovec* parts, size_t count) {
+sockets::Outcome receive_if_shut(int fd, const iovec* parts, size_t count) {
   sockets::Socket* s = plain_at(fd);
   if (s == nullptr || !sockets::plain_read_shut(s)) return sockets::kPassOn;
   return receive_plain(fd, s, parts, count, 0);

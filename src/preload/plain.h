@@ -16,6 +16,6 @@ long receive_plain(int fd, sockets::Socket* socket, const iovec* parts, size_t c
 long send_plain(int fd, const iovec* parts, size_t count, int flags);
 
 // read() and its like need no help, unless the program has shut the receiving half down. kPassOn then.
-long receive_if_shut(int fd, const iovec* parts, size_t count);
+sockets::Outcome receive_if_shut(int fd, const iovec* parts, size_t count);
 
 }  // namespace shunt::preload

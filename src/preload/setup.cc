@@ -46,8 +46,8 @@ int connect_pinned(int fd, Socket* s, const sockaddr* address, socklen_t length)
   if (kind != Kind::kTcp && kind != Kind::kConnection && kind != Kind::kPlain)
     return libc().connect(fd, address, length);
   if (bad_range(address, length)) return libc().connect(fd, address, length);
-  const long r = sockets::connect_socket(fd, s, address, length);
-  if (r != sockets::kUseKernel) return finish(r);
+  const sockets::Outcome r = sockets::connect_socket(fd, s, address, length);
+  if (r != sockets::kPassOn) return finish(r);
   const int result = libc().connect(fd, address, length);
   if (result == 0 || errno == EINPROGRESS) {
     const int saved = errno;
@@ -140,7 +140,7 @@ SHUNT_EXPORT int __connect(int fd, const sockaddr* address, socklen_t length) {
 }
 
 SHUNT_EXPORT int shutdown(int fd, int how) noexcept {
-  const long r =
+  const sockets::Outcome r =
       on_connection(fd, [&](sockets::Socket* s) { return sockets::shutdown_stream(fd, s, how); });
   if (r != sockets::kPassOn) return finish(r);
   if (sockets::Socket* s = of_kind(fd, sockets::Kind::kListener)) {

@@ -25,8 +25,8 @@ std::int64_t from_timespec(const timespec* t) {
   return t->tv_sec * kSecond + t->tv_nsec;
 }
 
-long epoll_any(int epfd, epoll_event* events, int max, std::int64_t timeout_ns,
-               const sigset_t* mask) {
+sockets::Outcome epoll_any(int epfd, epoll_event* events, int max, std::int64_t timeout_ns,
+                           const sigset_t* mask) {
   return sockets::wait_epoll(epfd, events, max, timeout_ns, mask);
 }
 
@@ -37,8 +37,8 @@ using namespace shunt;           // NOLINT(google-build-using-namespace): export
 using namespace shunt::preload;  // NOLINT(google-build-using-namespace)
 
 SHUNT_EXPORT int poll(pollfd* fds, nfds_t count, int timeout_ms) {
-  const long r = sockets::wait_poll(fds, count, from_ms(timeout_ms), nullptr);
-  return r == sockets::kPassToKernel ? libc().poll(fds, count, timeout_ms) : finish(r);
+  const sockets::Outcome r = sockets::wait_poll(fds, count, from_ms(timeout_ms), nullptr);
+  return r == sockets::kPassOn ? libc().poll(fds, count, timeout_ms) : finish(r);
 }
 SHUNT_EXPORT int __poll(pollfd* fds, nfds_t count, int timeout_ms) {
   return poll(fds, count, timeout_ms);
@@ -50,8 +50,8 @@ SHUNT_EXPORT int __poll_chk(pollfd* fds, nfds_t count, int timeout_ms, size_t ro
 
 SHUNT_EXPORT int ppoll(pollfd* fds, nfds_t count, const timespec* timeout, const sigset_t* mask) {
   const std::int64_t ns = from_timespec(timeout);
-  const long r = ns == -2 ? sockets::kPassToKernel : sockets::wait_poll(fds, count, ns, mask);
-  return r == sockets::kPassToKernel ? libc().ppoll(fds, count, timeout, mask) : finish(r);
+  const sockets::Outcome r = ns == -2 ? sockets::kPassOn : sockets::wait_poll(fds, count, ns, mask);
+  return r == sockets::kPassOn ? libc().ppoll(fds, count, timeout, mask) : finish(r);
 }
 SHUNT_EXPORT int __ppoll_chk(pollfd* fds, nfds_t count, const timespec* timeout,
                              const sigset_t* mask, size_t room) {
@@ -66,8 +66,8 @@ SHUNT_EXPORT int select(int count, fd_set* in, fd_set* out, fd_set* except, time
     ns = timeout->tv_sec * kSecond + timeout->tv_usec * std::int64_t{1000};
   }
   const std::int64_t begin = timeout != nullptr ? sys::monotonic_ns() : 0;
-  const long r = sockets::wait_select(count, in, out, except, ns, nullptr);
-  if (r == sockets::kPassToKernel) return libc().select(count, in, out, except, timeout);
+  const sockets::Outcome r = sockets::wait_select(count, in, out, except, ns, nullptr);
+  if (r == sockets::kPassOn) return libc().select(count, in, out, except, timeout);
   if (timeout != nullptr) {
     // Linux leaves the remaining time.
     const std::int64_t spent = sys::monotonic_ns() - begin;
@@ -84,10 +84,9 @@ SHUNT_EXPORT int __select(int count, fd_set* in, fd_set* out, fd_set* except, ti
 SHUNT_EXPORT int pselect(int count, fd_set* in, fd_set* out, fd_set* except,
                          const timespec* timeout, const sigset_t* mask) {
   const std::int64_t ns = from_timespec(timeout);
-  const long r =
-      ns == -2 ? sockets::kPassToKernel : sockets::wait_select(count, in, out, except, ns, mask);
-  return r == sockets::kPassToKernel ? libc().pselect(count, in, out, except, timeout, mask)
-                                     : finish(r);
+  const sockets::Outcome r =
+      ns == -2 ? sockets::kPassOn : sockets::wait_select(count, in, out, except, ns, mask);
+  return r == sockets::kPassOn ? libc().pselect(count, in, out, except, timeout, mask) : finish(r);
 }
 
 SHUNT_EXPORT int epoll_create(int size) noexcept {
@@ -103,26 +102,25 @@ SHUNT_EXPORT int epoll_create1(int flags) noexcept {
 }
 
 SHUNT_EXPORT int epoll_ctl(int epfd, int operation, int fd, epoll_event* event) noexcept {
-  const long r = sockets::control_epoll(epfd, operation, fd, event);
-  return r == sockets::kPassToKernel ? libc().epoll_ctl(epfd, operation, fd, event) : finish(r);
+  const sockets::Outcome r = sockets::control_epoll(epfd, operation, fd, event);
+  return r == sockets::kPassOn ? libc().epoll_ctl(epfd, operation, fd, event) : finish(r);
 }
 
 SHUNT_EXPORT int epoll_wait(int epfd, epoll_event* events, int max, int timeout_ms) {
-  const long r = epoll_any(epfd, events, max, from_ms(timeout_ms), nullptr);
-  return r == sockets::kPassToKernel ? libc().epoll_wait(epfd, events, max, timeout_ms) : finish(r);
+  const sockets::Outcome r = epoll_any(epfd, events, max, from_ms(timeout_ms), nullptr);
+  return r == sockets::kPassOn ? libc().epoll_wait(epfd, events, max, timeout_ms) : finish(r);
 }
 
 SHUNT_EXPORT int epoll_pwait(int epfd, epoll_event* events, int max, int timeout_ms,
                              const sigset_t* mask) {
-  const long r = epoll_any(epfd, events, max, from_ms(timeout_ms), mask);
-  return r == sockets::kPassToKernel ? libc().epoll_pwait(epfd, events, max, timeout_ms, mask)
-                                     : finish(r);
+  const sockets::Outcome r = epoll_any(epfd, events, max, from_ms(timeout_ms), mask);
+  return r == sockets::kPassOn ? libc().epoll_pwait(epfd, events, max, timeout_ms, mask)
+                               : finish(r);
 }
 
 SHUNT_EXPORT int epoll_pwait2(int epfd, epoll_event* events, int max, const timespec* timeout,
                               const sigset_t* mask) {
   const std::int64_t ns = from_timespec(timeout);
-  const long r = ns == -2 ? sockets::kPassToKernel : epoll_any(epfd, events, max, ns, mask);
-  return r == sockets::kPassToKernel ? libc().epoll_pwait2(epfd, events, max, timeout, mask)
-                                     : finish(r);
+  const sockets::Outcome r = ns == -2 ? sockets::kPassOn : epoll_any(epfd, events, max, ns, mask);
+  return r == sockets::kPassOn ? libc().epoll_pwait2(epfd, events, max, timeout, mask) : finish(r);
 }

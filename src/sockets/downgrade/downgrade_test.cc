@@ -39,15 +39,16 @@ std::string pattern(std::size_t size, unsigned seed) {
 long put(const TestEnd& end, const std::string& bytes, int flags = 0) {
   const iovec part{const_cast<char*>(bytes.data()), bytes.size()};
   const bool ours = end.socket->kind.load() == Kind::kConnection;
-  const long r = ours ? send_stream(end.fd, end.socket, &part, 1, flags) : kNotOurs;
-  return r != kNotOurs ? r : sys::send(end.fd, bytes.data(), bytes.size(), flags | MSG_NOSIGNAL);
+  const Outcome r = ours ? send_stream(end.fd, end.socket, &part, 1, flags) : kNotOurs;
+  return r != kNotOurs ? r.value()
+                       : sys::send(end.fd, bytes.data(), bytes.size(), flags | MSG_NOSIGNAL);
 }
 
 long take(const TestEnd& end, void* out, std::size_t size, int flags = 0) {
   const iovec part{out, size};
   const bool ours = end.socket->kind.load() == Kind::kConnection;
-  const long r = ours ? receive_stream(end.fd, end.socket, &part, 1, flags) : kNotOurs;
-  return r != kNotOurs ? r : sys::recv(end.fd, out, size, flags);
+  const Outcome r = ours ? receive_stream(end.fd, end.socket, &part, 1, flags) : kNotOurs;
+  return r != kNotOurs ? r.value() : sys::recv(end.fd, out, size, flags);
 }
 
 std::string take_all(const TestEnd& end, std::size_t size) {
@@ -211,11 +212,11 @@ TEST_F(DowngradeTest, PollSeesPlainBytes) {
   EXPECT_EQ(POLLIN | POLLOUT, p.revents);
   EXPECT_EQ("rest", take_all(b, 4));
   p.events = POLLIN;
-  long r = wait_poll(&p, 1, 0, nullptr);
-  EXPECT_EQ(0, r == kPassToKernel ? ::poll(&p, 1, 0) : r);
+  Outcome r = wait_poll(&p, 1, 0, nullptr);
+  EXPECT_EQ(0, r == kPassOn ? ::poll(&p, 1, 0) : r.value());
   ASSERT_EQ(1, ::send(a.fd, "x", 1, 0));
   r = wait_poll(&p, 1, kSecond, nullptr);
-  EXPECT_EQ(1, r == kPassToKernel ? ::poll(&p, 1, 1000) : r);
+  EXPECT_EQ(1, r == kPassOn ? ::poll(&p, 1, 1000) : r.value());
 }
 
 struct DowngradeEpoll : DowngradeTest, testing::WithParamInterface<std::uint32_t> {
@@ -226,8 +227,8 @@ struct DowngradeEpoll : DowngradeTest, testing::WithParamInterface<std::uint32_t
   }
   std::uint32_t wait(std::int64_t ns) {
     epoll_event event{};
-    long n = wait_epoll(epfd, &event, 1, ns, nullptr);
-    if (n == kPassToKernel) n = epoll_wait(epfd, &event, 1, static_cast<int>(ns / 1'000'000));
+    Outcome n = wait_epoll(epfd, &event, 1, ns, nullptr);
+    if (n == kPassOn) n = epoll_wait(epfd, &event, 1, static_cast<int>(ns / 1'000'000));
     if (n != 1) return 0;
     EXPECT_EQ(event.data.u64, 42u);
     return event.events;
@@ -276,7 +277,7 @@ TEST_F(DowngradeTest, RestIsSentBeforeTheHalfClose) {
   ASSERT_EQ(Downgraded::kYes, downgrade(a.fd, a.socket));
   std::string got;
   std::thread reader([&] { got = take_raw(a.fd, big.size() + 1); });
-  long r = kNotOurs;
+  Outcome r = kNotOurs;
   while (r == kNotOurs && b.socket->kind.load() == Kind::kConnection) {
     r = shutdown_stream(b.fd, b.socket, SHUT_WR);
   }

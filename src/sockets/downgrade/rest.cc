@@ -83,7 +83,7 @@ std::uint64_t kernel_bytes(const Socket* s, unsigned long request) {
 
 }  // namespace
 
-long receive_with_rest(int fd, Socket* s, const iovec* parts, std::size_t count, int flags) {
+Outcome receive_with_rest(int fd, Socket* s, const iovec* parts, std::size_t count, int flags) {
   Connection* c = s->connection;
   const bool dont_wait = (flags & MSG_DONTWAIT) != 0 || c->nonblocking.load(kRelaxed);
   const std::int64_t deadline = deadline_of(c->read_timeout_ns);
@@ -119,8 +119,8 @@ long receive_with_rest(int fd, Socket* s, const iovec* parts, std::size_t count,
   }
 }
 
-long send_with_rest(int fd, Socket* s, const iovec* parts, std::size_t count, std::size_t done,
-                    int flags) {
+Outcome send_with_rest(int fd, Socket* s, const iovec* parts, std::size_t count, std::size_t done,
+                       int flags) {
   Connection* c = s->connection;
   const bool dont_wait = (flags & MSG_DONTWAIT) != 0 || c->nonblocking.load(kRelaxed);
   const std::int64_t deadline = deadline_of(c->write_timeout_ns);
@@ -148,7 +148,7 @@ long send_with_rest(int fd, Socket* s, const iovec* parts, std::size_t count, st
   }
 }
 
-long shutdown_with_rest(int fd, Socket* s, int how) {
+Outcome shutdown_with_rest(int fd, Socket* s, int how) {
   Connection* c = s->connection;
   if (settle(s)) return kNotOurs;
   Hold tx(c->tx);

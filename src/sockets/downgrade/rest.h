@@ -15,10 +15,10 @@
 namespace shunt::sockets {
 
 // `done`: bytes of `parts` that the rings took before; they are part of the result.
-long send_with_rest(int fd, Socket* socket, const iovec* parts, std::size_t count, std::size_t done,
-                    int flags);
-long receive_with_rest(int fd, Socket* socket, const iovec* parts, std::size_t count, int flags);
-long shutdown_with_rest(int fd, Socket* socket, int how);
+Outcome send_with_rest(int fd, Socket* socket, const iovec* parts, std::size_t count,
+                       std::size_t done, int flags);
+Outcome receive_with_rest(int fd, Socket* socket, const iovec* parts, std::size_t count, int flags);
+Outcome shutdown_with_rest(int fd, Socket* socket, int how);
 // What poll would say, and what the kernel is to be asked to watch the bell for meanwhile.
 std::uint32_t events_with_rest(int fd, Socket* socket, std::uint32_t wanted);
 std::uint32_t kernel_events_with_rest(Socket* socket, std::uint32_t wanted);

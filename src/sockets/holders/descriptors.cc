@@ -65,7 +65,7 @@ void finish_forget(Socket* s) {
   if (s != nullptr) drop_reference(s);
 }
 
-long close_descriptor(int fd) {
+Outcome close_descriptor(int fd) {
   if (lookup(fd) == nullptr) {
     if (is_internal(fd) && !in_vfork_child()) return -EBADF;
     return kPassOn;
@@ -85,7 +85,7 @@ long close_descriptor(int fd) {
   return r;
 }
 
-long duplicate(int fd) {
+Outcome duplicate(int fd) {
   if (lookup(fd) == nullptr) return kPassOn;
   if (in_vfork_child()) {
     return downgrade_for_passing(fd) == 0 ? kPassOn : sys::fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -98,7 +98,7 @@ long duplicate(int fd) {
   return r;
 }
 
-long duplicate_from(int fd, int lowest, bool close_on_exec) {
+Outcome duplicate_from(int fd, int lowest, bool close_on_exec) {
   if (lookup(fd) == nullptr) return kPassOn;
   if (in_vfork_child()) {
     return downgrade_for_passing(fd) == 0 ? kPassOn : sys::fcntl(fd, F_DUPFD_CLOEXEC, lowest);
@@ -111,7 +111,7 @@ long duplicate_from(int fd, int lowest, bool close_on_exec) {
   return r;
 }
 
-long duplicate_to(int from, int to, int flags) {
+Outcome duplicate_to(int from, int to, int flags) {
   if (in_vfork_child()) {
     return downgrade_for_passing(from) == 0 ? kPassOn : sys::dup3(from, to, flags | O_CLOEXEC);
   }
@@ -135,7 +135,7 @@ long duplicate_to(int from, int to, int flags) {
   return r;
 }
 
-long close_descriptors(unsigned first, unsigned last, int flags) {
+Outcome close_descriptors(unsigned first, unsigned last, int flags) {
   if (in_vfork_child() || (flags & CLOSE_RANGE_CLOEXEC) != 0 || first > last) return kPassOn;
   if ((flags & CLOSE_RANGE_UNSHARE) != 0) {
     const long r = sys::raw(SYS_unshare, 0x400 /* CLONE_FILES */);
@@ -169,7 +169,7 @@ void set_nonblocking(int fd, Socket* s, bool on) {
   if (kind == Kind::kConnection) s->connection->nonblocking.store(on, std::memory_order_relaxed);
 }
 
-long control_descriptor(int fd, Socket* s, int command, long argument) {
+Outcome control_descriptor(int fd, Socket* s, int command, long argument) {
   const Kind kind = s->kind.load(std::memory_order_acquire);
   if (command == F_DUPFD || command == F_DUPFD_CLOEXEC) {
     return duplicate_from(fd, static_cast<int>(argument), command == F_DUPFD_CLOEXEC);

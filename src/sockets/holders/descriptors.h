@@ -7,19 +7,20 @@
 // Thread safety: any thread. Results: >= 0 or -errno, as the system call of the same name.
 #pragma once
 
+#include "sockets/process/result.h"
 #include "sockets/process/socket.h"
 
 namespace shunt::sockets {
 
-// Each does the system call too; kPassOn (see options.h): nothing of ours, let libc do it.
-long close_descriptor(int fd);
-long duplicate(int fd);
-long duplicate_to(int from, int to, int flags);                    // dup3
-long duplicate_from(int fd, int lowest, bool close_on_exec);       // F_DUPFD, F_DUPFD_CLOEXEC
-long close_descriptors(unsigned first, unsigned last, int flags);  // close_range
+// Each does the system call too; kPassOn: nothing of ours, let libc do it.
+Outcome close_descriptor(int fd);
+Outcome duplicate(int fd);
+Outcome duplicate_to(int from, int to, int flags);                    // dup3
+Outcome duplicate_from(int fd, int lowest, bool close_on_exec);       // F_DUPFD, F_DUPFD_CLOEXEC
+Outcome close_descriptors(unsigned first, unsigned last, int flags);  // close_range
 
-// F_GETFL and F_SETFL of a listener or connection; other commands: kPassOn (see options.h).
-long control_descriptor(int fd, Socket* socket, int command, long argument);
+// F_GETFL and F_SETFL of a listener or connection; other commands: kPassOn.
+Outcome control_descriptor(int fd, Socket* socket, int command, long argument);
 // O_NONBLOCK as the program means it, by fcntl or FIONBIO.
 void set_nonblocking(int fd, Socket* socket, bool on);
 

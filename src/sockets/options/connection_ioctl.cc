@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "sockets/options/option_model.h"
+#include "sockets/process/result.h"
 #include "sockets/stream/stream.h"
 #include "sys/kernel.h"
 
@@ -36,7 +37,7 @@ long set_nonblocking(int fd, Socket* s, void* argument) {
 
 }  // namespace
 
-long connection_ioctl(int fd, Socket* s, unsigned long request, void* argument) {
+Outcome connection_ioctl(int fd, Socket* s, unsigned long request, void* argument) {
   switch (request) {
     case FIONREAD:  // SIOCINQ, TIOCINQ
       return put_count(bytes_available(s), argument);

@@ -10,6 +10,6 @@ namespace shunt::sockets {
 
 // FIONREAD, SIOCOUTQ, SIOCATMARK, FIONBIO (also tells the bell), FIOASYNC... -ENOTTY as TCP would.
 // Returns kPassOn for requests that the bell's own answer serves (FIOCLEX, FIONCLEX, ...).
-long connection_ioctl(int fd, Socket* socket, unsigned long request, void* argument);
+Outcome connection_ioctl(int fd, Socket* socket, unsigned long request, void* argument);
 
 }  // namespace shunt::sockets

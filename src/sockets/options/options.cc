@@ -11,6 +11,7 @@
 #include "sockets/options/option_rules.h"
 #include "sockets/options/option_store.h"
 #include "sockets/options/tcp_info.h"
+#include "sockets/process/result.h"
 #include "sockets/stream/stream.h"
 #include "sys/kernel.h"
 
@@ -116,9 +117,7 @@ long answer_segment(Socket* s, void* value, socklen_t* length) {
   return answer_int(kTcp, bytes, value, length);
 }
 
-constexpr long kNotByHand = -4093;  // no errno has this number
-
-long ask_socket_level(int fd, Socket* s, int name, void* value, socklen_t* length) {
+Outcome ask_socket_level(int fd, Socket* s, int name, void* value, socklen_t* length) {
   switch (name) {
     case SO_ERROR:
       return answer_int(SOL_SOCKET, take_socket_error(s), value, length);
@@ -132,11 +131,11 @@ long ask_socket_level(int fd, Socket* s, int name, void* value, socklen_t* lengt
       return answer_int(SOL_SOCKET, static_cast<std::int32_t>(cpu), value, length);
     }
     default:
-      return kNotByHand;
+      return kPassOn;
   }
 }
 
-long ask_other_level(int fd, Socket* s, int level, int name, void* value, socklen_t* length) {
+Outcome ask_other_level(int fd, Socket* s, int level, int name, void* value, socklen_t* length) {
   if (level == kTcp && name == TCP_INFO) {
     TcpInfoBytes info;
     const std::uint32_t size = make_tcp_info(fd, s, &info);
@@ -152,7 +151,7 @@ long ask_other_level(int fd, Socket* s, int level, int name, void* value, sockle
   if (level == IPPROTO_IPV6 && name == IPV6_ADDRFORM && v6) {
     return answer_int(level, AF_INET6, value, length);
   }
-  return kNotByHand;
+  return kPassOn;
 }
 
 // Nobody set it; but a connected socket's default is not a fresh one's.
@@ -198,9 +197,9 @@ long get_connection_option(int fd, Socket* s, int level, int name, void* value, 
   if (length == nullptr) return -EFAULT;
   if (*length > INT32_MAX) return -EINVAL;
   if (value == nullptr && *length > 0) return -EFAULT;
-  const long by_hand = level == SOL_SOCKET ? ask_socket_level(fd, s, name, value, length)
-                                           : ask_other_level(fd, s, level, name, value, length);
-  if (by_hand != kNotByHand) return by_hand;
+  const Outcome by_hand = level == SOL_SOCKET ? ask_socket_level(fd, s, name, value, length)
+                                              : ask_other_level(fd, s, level, name, value, length);
+  if (by_hand != kPassOn) return by_hand.value();
   StoredOption stored;
   const bool write_only = level == SOL_SOCKET && (name == SO_SNDBUFFORCE || name == SO_RCVBUFFORCE);
   if (!write_only && load_option(s->connection, level, stored_name(level, name), &stored)) {

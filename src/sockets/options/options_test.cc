@@ -12,6 +12,7 @@
 #include "sockets/options/connection_ioctl.h"
 #include "sockets/options/option_rules.h"
 #include "sockets/options/option_setup.h"
+#include "sockets/process/result.h"
 #include "sockets/stream/receive.h"
 #include "sockets/stream/send.h"
 #include "sockets/stream/stream.h"

@@ -10,6 +10,7 @@
 #include "sockets/options/option_store.h"
 #include "sockets/options/options.h"
 #include "sockets/options/plain_state.h"
+#include "sockets/process/result.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -62,7 +63,7 @@ long set_plain_option(int fd, Socket* s, int level, int name, const void* value,
   return r;
 }
 
-long plain_ioctl(int fd, Socket* s, unsigned long request, void* argument) {
+Outcome plain_ioctl(int fd, Socket* s, unsigned long request, void* argument) {
   switch (request) {
     case FIONREAD:
     case TIOCOUTQ:  // of AF_UNIX: with the kernel's overhead, but 0 when the peer has read everything

@@ -10,6 +10,7 @@
 
 #include <sys/socket.h>
 
+#include "sockets/process/result.h"
 #include "sockets/process/socket.h"
 
 namespace shunt::sockets {
@@ -17,7 +18,7 @@ namespace shunt::sockets {
 long get_plain_option(int fd, Socket* socket, int level, int name, void* value, socklen_t* length);
 long set_plain_option(int fd, Socket* socket, int level, int name, const void* value,
                       socklen_t length);
-long plain_ioctl(int fd, Socket* socket, unsigned long request, void* argument);
+Outcome plain_ioctl(int fd, Socket* socket, unsigned long request, void* argument);
 long shutdown_plain(int fd, Socket* socket, int how);
 
 }  // namespace shunt::sockets

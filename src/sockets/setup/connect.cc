@@ -5,6 +5,7 @@
 #include "sockets/connection/areas.h"
 #include "sockets/options/option_setup.h"
 #include "sockets/process/config.h"
+#include "sockets/process/result.h"
 #include "sockets/process/status.h"
 #include "sockets/setup/driver_request.h"
 #include "sockets/setup/establish.h"
@@ -239,16 +240,16 @@ bool establish(Attempt& a, wire::Reason* reason) {
   return true;
 }
 
-long fall_back(Socket* s, wire::Reason reason) {
+Outcome fall_back(Socket* s, wire::Reason reason) {
   s->reason = reason;
-  if (!require_shared_memory()) return kUseKernel;
+  if (!require_shared_memory()) return kPassOn;
   count_reason(reason);
   return -ECONNREFUSED;
 }
 
 }  // namespace
 
-long connect_socket(int fd, Socket* s, const sockaddr* address, socklen_t length) {
+Outcome connect_socket(int fd, Socket* s, const sockaddr* address, socklen_t length) {
   const Result<wire::Endpoint> parsed = wire::from_sockaddr(address, length);
   Hold hold(s->lock);
   if (!hold.owns()) return -EALREADY;
@@ -259,8 +260,8 @@ long connect_socket(int fd, Socket* s, const sockaddr* address, socklen_t length
     return 0;
   }
   // What the kernel rejects, it rejects itself (families, lengths, port 0).
-  if (!parsed.ok() || parsed.value().port == 0) return kUseKernel;
-  if (s->family == AF_INET && address->sa_family != AF_INET) return kUseKernel;
+  if (!parsed.ok() || parsed.value().port == 0) return kPassOn;
+  if (s->family == AF_INET && address->sa_family != AF_INET) return kPassOn;
   if (s->forbidden) return fall_back(s, s->reason);
 
   const wire::Endpoint destination = resolve_any(parsed.value());

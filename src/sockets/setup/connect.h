@@ -17,9 +17,9 @@
 
 namespace shunt::sockets {
 
-// For Kind::kTcp, kConnection and kPlain. 0 or -EINPROGRESS: done over shared memory. kUseKernel: let the
+// For Kind::kTcp, kConnection and kPlain. 0 or -EINPROGRESS: done over shared memory. kPassOn: let the
 // kernel connect, then tell connected_by_kernel(); socket->reason says why.
-long connect_socket(int fd, Socket* socket, const sockaddr* address, socklen_t length);
+Outcome connect_socket(int fd, Socket* socket, const sockaddr* address, socklen_t length);
 void connected_by_kernel(int fd, Socket* socket);
 
 }  // namespace shunt::sockets

@@ -14,6 +14,7 @@
 #include "sockets/downgrade/follow.h"
 #include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
+#include "sockets/process/result.h"
 #include "sockets/process/status.h"
 #include "sockets/thread/cancel.h"
 #include "sys/kernel.h"
@@ -160,7 +161,7 @@ long wait_readable(int fd, Socket* s, std::uint64_t seen, std::int64_t deadline,
 
 }  // namespace
 
-long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int flags) {
+Outcome receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int flags) {
   if ((flags & MSG_OOB) != 0) return -EINVAL;  // no urgent data: TCP says the same
   if ((flags & MSG_ERRQUEUE) != 0) return -EAGAIN;
   Connection* c = s->connection;
@@ -170,7 +171,7 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
   std::int64_t deadline = -1;  // not started
   bool pinned = false;
   VainWakes vain;
-  long result = 0;
+  Outcome result = 0;
   for (;;) {
     std::uint64_t seen = 0;
     if (leaves_rings(c)) {
@@ -190,9 +191,9 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
             result =
                 sys::recv(fd, part.iov_base, part.iov_len, flags & (MSG_DONTWAIT | MSG_WAITALL));
           }
-          if (result <= 0 || (flags & MSG_PEEK) != 0) break;
-          total += static_cast<std::size_t>(result);
-          to.advance(static_cast<std::size_t>(result));
+          if (!result.is_value() || result.value() <= 0 || (flags & MSG_PEEK) != 0) break;
+          total += static_cast<std::size_t>(result.value());
+          to.advance(static_cast<std::size_t>(result.value()));
         }
         break;
       }
@@ -208,7 +209,7 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
       if (!still_under(fd, s, c)) {
         // Closed by another thread. As in the kernel, a receive that slept through it still takes
         // what has come; the number may be another file by now, so nothing is rung.
-        result = pinned ? -EBADF : kNotOurs;
+        result = pinned ? Outcome(-EBADF) : kNotOurs;
         if (pinned) total += take(-1, c, to, flags, (flags & MSG_PEEK) != 0 ? total : 0);
         break;
       }
@@ -244,11 +245,11 @@ long receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
       const Undo undo([s] { unpin(s); });
       result = wait_readable(fd, s, seen, deadline, vain);
     }
-    if (result < 0) break;
+    if (result.value() < 0) break;
   }
   rouse_missed();
   if (pinned) unpin(s);
-  return total > 0 ? static_cast<long>(total) : result;
+  return total > 0 ? Outcome(static_cast<long>(total)) : result;
 }
 
 }  // namespace shunt::sockets

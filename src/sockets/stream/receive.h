@@ -15,6 +15,6 @@
 namespace shunt::sockets {
 
 // `flags`: MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL, MSG_TRUNC (TCP: discard), MSG_CMSG_CLOEXEC.
-long receive_stream(int fd, Socket* socket, const iovec* parts, std::size_t count, int flags);
+Outcome receive_stream(int fd, Socket* socket, const iovec* parts, std::size_t count, int flags);
 
 }  // namespace shunt::sockets

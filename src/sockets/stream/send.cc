@@ -16,6 +16,7 @@
 #include "sockets/downgrade/follow.h"
 #include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
+#include "sockets/process/result.h"
 #include "sockets/process/status.h"
 #include "sockets/thread/cancel.h"
 #include "sys/kernel.h"
@@ -119,20 +120,18 @@ void flush_deferred(int fd, Socket* s) {
   }
 }
 
-// With tx held. >0: go on; 0 or -errno: the answer (kDiscard gives `size`).
-long may_send(Connection* c, std::size_t size) {
+// With tx held: kGo, kDiscard or kError.
+conn::Answer may_send(Connection* c) {
   if (!c->trouble.load(std::memory_order_acquire)) {
     const layout::Area* peer = c->peer.load(kRelaxed);
     // The line was read for its waiting flags moments ago: no extra transfer.
-    if (peer == nullptr || Untrusted(peer->hot.flags).copy() == 0) return 1;
+    if (peer == nullptr || Untrusted(peer->hot.flags).copy() == 0) return {conn::Verdict::kGo, 0};
   }
   absorb_events(c);
   Hold hold(c->state_lock);
   const conn::Answer a = conn::on_write(c->state);
   c->trouble.store(true, std::memory_order_release);
-  if (a.verdict == conn::Verdict::kError) return -a.error;
-  if (a.verdict == conn::Verdict::kDiscard) return -static_cast<long>(size) - 10'000;
-  return 1;
+  return a;
 }
 
 // A racy look at what would end a wait for space; the caller decides under the locks.
@@ -186,7 +185,7 @@ long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
   return result;
 }
 
-long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int flags) {
+Outcome send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int flags) {
   if ((flags & ~kIgnored) != 0) return -EOPNOTSUPP;
   Connection* c = s->connection;
   const std::size_t size = total_size(parts, count);
@@ -195,7 +194,7 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
   std::int64_t deadline = -1;  // not started
   bool pinned = false;
   VainWakes vain;
-  long result = 0;
+  Outcome result = 0;
   for (;;) {
     if (leaves_rings(c)) {
       if (!follow_downgrade(fd, s)) {
@@ -208,7 +207,8 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
           if (pinned) unpin(s);
         });
         result = send_with_rest(fd, s, parts, count, done, flags);
-        if (result > 0) done = static_cast<std::size_t>(result);
+        if (result.is_value() && result.value() > 0)
+          done = static_cast<std::size_t>(result.value());
         break;
       }
     }
@@ -218,20 +218,23 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
       if (c->tx.recovered()) reset_broken(c);
       if (leaves_rings(c)) continue;
       if (!still_under(fd, s, c)) {
-        result = done > 0 || pinned ? -EBADF : kNotOurs;
+        result = done > 0 || pinned ? Outcome(-EBADF) : kNotOurs;
         break;
       }
       if (done > 0 && write_over(c)) break;  // the next call reports why
       // Unread bytes, as far as known: a peer that is alive and fast leaves none behind.
       c->write_end().take_echo();
       if (c->write_end().in_flight() > 0) glance(fd, s);
-      result = may_send(c, size - done);
+      const conn::Answer allowed = may_send(c);
       if (leaves_rings(c)) continue;
-      if (result <= -10'000) {
+      if (allowed.verdict == conn::Verdict::kDiscard) {
         done = size;  // discarded, as the write that TCP answers with RST
         break;
       }
-      if (result < 0) break;
+      if (allowed.verdict == conn::Verdict::kError) {
+        result = -allowed.error;
+        break;
+      }
       if (deferred.size > 0) flush_deferred(fd, s);
       const std::size_t n = put(fd, s, parts, count, done);
       done += n;
@@ -253,13 +256,13 @@ long send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int f
       const Undo undo([s] { unpin(s); });
       result = wait_writable(fd, s, deadline, vain);
     }
-    if (result < 0) break;
+    if (result.value() < 0) break;
   }
   // The peer has left its rings while we wrote: what we wrote is sent over the bell.
   if (leaves_rings(c)) follow_downgrade(fd, s);
   rouse_missed();
   if (pinned) unpin(s);
-  return done > 0 || size == 0 ? static_cast<long>(done) : result;
+  return done > 0 || size == 0 ? Outcome(static_cast<long>(done)) : result;
 }
 
 }  // namespace shunt::sockets

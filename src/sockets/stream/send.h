@@ -18,7 +18,7 @@ namespace shunt::sockets {
 
 // `flags`: MSG_DONTWAIT, MSG_NOSIGNAL, MSG_MORE, MSG_CONFIRM and MSG_EOR have TCP's meaning; the
 // caller raises SIGPIPE for -EPIPE without MSG_NOSIGNAL. Others: -EOPNOTSUPP.
-long send_stream(int fd, Socket* socket, const iovec* parts, std::size_t count, int flags);
+Outcome send_stream(int fd, Socket* socket, const iovec* parts, std::size_t count, int flags);
 
 // Spins, then sleeps until there may be room, or nothing to wait for any more; results as of
 // sleep_on_bell. No lock held, the socket pinned.

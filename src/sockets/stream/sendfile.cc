@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "sockets/bell/checked_rings.h"
+#include "sockets/process/result.h"
 #include "sockets/stream/send.h"
 #include "sockets/stream/sendfile_internal.h"
 #include "sockets/thread/cancel.h"
@@ -26,10 +27,10 @@ long bad_file(long error, bool own_position) {
   return error;
 }
 
-long send_file(int out_fd, Socket* s, int in_fd, std::int64_t at, std::size_t count,
-               const TransferBuffer& buffer) {
+Outcome send_file(int out_fd, Socket* s, int in_fd, std::int64_t at, std::size_t count,
+                  const TransferBuffer& buffer) {
   std::size_t total = 0;
-  long result = 0;
+  Outcome result = 0;
   do {
     std::size_t want = std::min(count - total, kBufferBytes);
     if (s->connection->nonblocking.load(kRelaxed)) {
@@ -42,11 +43,11 @@ long send_file(int out_fd, Socket* s, int in_fd, std::int64_t at, std::size_t co
       break;
     }
     result = send_once(out_fd, s, buffer.data(), static_cast<std::size_t>(n));
-    if (result <= 0) break;
-    total += static_cast<std::size_t>(result);
-    if (result < n) break;
+    if (!result.is_value() || result.value() <= 0) break;
+    total += static_cast<std::size_t>(result.value());
+    if (result.value() < n) break;
   } while (total < count);
-  return total > 0 ? static_cast<long>(total) : result;
+  return total > 0 ? Outcome(static_cast<long>(total)) : result;
 }
 
 }  // namespace
@@ -82,12 +83,12 @@ std::uint64_t send_space(Socket* s) {
   return c->poisoned.load(kRelaxed) ? 0 : std::min(c->write_end().space(), in_segment);
 }
 
-long send_once(int fd, Socket* s, const std::uint8_t* data, std::size_t size) {
+Outcome send_once(int fd, Socket* s, const std::uint8_t* data, std::size_t size) {
   const iovec part{const_cast<std::uint8_t*>(data), size};
   return send_stream(fd, s, &part, 1, MSG_NOSIGNAL);
 }
 
-long sendfile_stream(int out_fd, Socket* out, int in_fd, off_t* offset, std::size_t count) {
+Outcome sendfile_stream(int out_fd, Socket* out, int in_fd, off_t* offset, std::size_t count) {
   const NoCancel uncancelled;  // as in libc
   const Pinned pinned(out_fd, out);
   if (!pinned.ours()) return kNotOurs;
@@ -97,8 +98,11 @@ long sendfile_stream(int out_fd, Socket* out, int in_fd, off_t* offset, std::siz
   const TransferBuffer buffer;
   if (buffer.data() == nullptr) return -ENOMEM;
   // Before anything else, as Linux: is it readable, and at a position?
-  long result = sys::pread(in_fd, buffer.data(), 0, at);
-  if (result == 0 && count > 0) result = send_file(out_fd, out, in_fd, at, count, buffer);
+  const long readable = sys::pread(in_fd, buffer.data(), 0, at);
+  if (readable < 0) return bad_file(readable, offset == nullptr);
+  const Outcome sent = count > 0 ? send_file(out_fd, out, in_fd, at, count, buffer) : 0;
+  if (!sent.is_value()) return sent;
+  const long result = sent.value();
   if (result < 0) return bad_file(result, offset == nullptr);
   if (offset != nullptr) {
     *offset = at + result;

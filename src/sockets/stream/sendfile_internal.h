@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "sockets/process/result.h"
 #include "sockets/process/socket.h"
 
 namespace shunt::sockets {
@@ -43,6 +44,6 @@ class Pinned {
 
 // What certainly fits at this moment; 0 also when a send would fail.
 std::uint64_t send_space(Socket* socket);
-long send_once(int fd, Socket* socket, const std::uint8_t* data, std::size_t size);
+Outcome send_once(int fd, Socket* socket, const std::uint8_t* data, std::size_t size);
 
 }  // namespace shunt::sockets

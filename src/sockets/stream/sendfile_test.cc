@@ -53,14 +53,14 @@ struct Pipe {
 std::string receive(const TestEnd& end, std::size_t size) {
   std::string out(size, '\0');
   const iovec part{out.data(), size};
-  const long n = receive_stream(end.fd, end.socket, &part, 1, MSG_WAITALL);
+  const long n = receive_stream(end.fd, end.socket, &part, 1, MSG_WAITALL).value();
   out.resize(n > 0 ? static_cast<std::size_t>(n) : 0);
   return out;
 }
 
 long send(const TestEnd& end, const std::string& bytes) {
   const iovec part{const_cast<char*>(bytes.data()), bytes.size()};
-  return send_stream(end.fd, end.socket, &part, 1, 0);
+  return send_stream(end.fd, end.socket, &part, 1, 0).value();
 }
 
 void make_nonblocking(const TestEnd& end) { end.connection()->nonblocking = true; }
@@ -93,14 +93,16 @@ TEST(Sendfile, APartialSendMovesThePositionByWhatWasSent) {
   make_nonblocking(pair.a);
   const std::string content = pattern(6'000'000);
   const File file(content);
-  const long first = sendfile_stream(pair.a.fd, pair.a.socket, file.fd, nullptr, content.size());
+  const long first =
+      sendfile_stream(pair.a.fd, pair.a.socket, file.fd, nullptr, content.size()).value();
   ASSERT_LT(0, first);
   ASSERT_GT(6'000'000, first);
   EXPECT_EQ(first, lseek(file.fd, 0, SEEK_CUR));
   EXPECT_EQ(-EAGAIN, sendfile_stream(pair.a.fd, pair.a.socket, file.fd, nullptr, content.size()));
   std::string got = receive(pair.b, static_cast<std::size_t>(first));
   while (got.size() < content.size()) {
-    const long n = sendfile_stream(pair.a.fd, pair.a.socket, file.fd, nullptr, content.size());
+    const long n =
+        sendfile_stream(pair.a.fd, pair.a.socket, file.fd, nullptr, content.size()).value();
     ASSERT_LT(0, n);
     got += receive(pair.b, static_cast<std::size_t>(n));
   }
@@ -205,7 +207,7 @@ TEST(Splice, AFullPipeTakesNothingFromTheStream) {
   make_nonblocking(pair.a);
   std::string got;
   while (got.size() < content.size()) {
-    const long n = splice();
+    const long n = splice().value();
     ASSERT_LT(0, n);
     ASSERT_EQ(-EAGAIN, splice());
     std::string part(static_cast<std::size_t>(n), '\0');
@@ -261,14 +263,15 @@ TEST(Splice, ManyBytesThroughAPipeIntoTheStreamAndOut) {
     source.close_in();
   });
   std::thread forward([&] {
-    while (splice_stream(source.out, nullptr, nullptr, pair.a.fd, pair.a.socket, nullptr, 1 << 20,
-                         0) > 0) {
+    while (
+        splice_stream(source.out, nullptr, nullptr, pair.a.fd, pair.a.socket, nullptr, 1 << 20, 0)
+            .value() > 0) {
     }
     shutdown_stream(pair.a.fd, pair.a.socket, SHUT_WR);
   });
   std::thread backward([&] {
-    while (splice_stream(pair.b.fd, pair.b.socket, nullptr, sink.in, nullptr, nullptr, 1 << 20, 0) >
-           0) {
+    while (splice_stream(pair.b.fd, pair.b.socket, nullptr, sink.in, nullptr, nullptr, 1 << 20, 0)
+               .value() > 0) {
     }
     sink.close_in();
   });

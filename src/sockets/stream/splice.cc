@@ -9,6 +9,7 @@
 #include "sockets/bell/look.h"
 #include "sockets/connection/carriage.h"
 #include "sockets/downgrade/follow.h"
+#include "sockets/process/result.h"
 #include "sockets/process/status.h"
 #include "sockets/stream/receive.h"
 #include "sockets/stream/send.h"
@@ -99,18 +100,18 @@ long send_all(int fd, Socket* s, const std::uint8_t* data, std::size_t size) {
   const NoCancel uncancelled;
   std::size_t done = 0;
   while (done < size) {
-    const long n = send_once(fd, s, data + done, size - done);
+    const Outcome n = send_once(fd, s, data + done, size - done);
     if (n == kNotOurs) {
       // It was downgraded meanwhile: the kernel's socket takes the rest.
       const long sent = sys::send(fd, data + done, size - done, MSG_NOSIGNAL);
       if (sent < 0 && sent != -EAGAIN && sent != -EINTR) return sent;
       done += sent > 0 ? static_cast<std::size_t>(sent) : 0;
-    } else if (n > 0) {
-      done += static_cast<std::size_t>(n);
+    } else if (n.value() > 0) {
+      done += static_cast<std::size_t>(n.value());
     } else if (n == -EAGAIN || n == -EINTR) {
       sys::raw(SYS_nanosleep, sys::arg(&kShortPause), 0);
     } else {
-      return n < 0 ? n : -EIO;
+      return n.value() < 0 ? n.value() : -EIO;
     }
   }
   return static_cast<long>(done);
@@ -197,24 +198,25 @@ long move_to_pipe(int in_fd, Socket* s, int out_fd, std::size_t count,
 }
 
 // No more at once than a writable pipe takes without waiting.
-long move_rest_to_pipe(int in_fd, Socket* s, int out_fd, std::size_t count,
-                       const TransferBuffer& buffer) {
+Outcome move_rest_to_pipe(int in_fd, Socket* s, int out_fd, std::size_t count,
+                          const TransferBuffer& buffer) {
   const iovec part{buffer.data(), std::min(count, kPipeAtom)};
-  const long n = receive_stream(in_fd, s, &part, 1, MSG_DONTWAIT);
-  return n > 0 ? sys::write(out_fd, buffer.data(), static_cast<std::size_t>(n)) : n;
+  const Outcome n = receive_stream(in_fd, s, &part, 1, MSG_DONTWAIT);
+  if (!n.is_value() || n.value() <= 0) return n;
+  return sys::write(out_fd, buffer.data(), static_cast<std::size_t>(n.value()));
 }
 
-long stream_to_pipe(int in_fd, Socket* s, int out_fd, std::size_t count, bool dont_wait,
-                    const TransferBuffer& buffer) {
+Outcome stream_to_pipe(int in_fd, Socket* s, int out_fd, std::size_t count, bool dont_wait,
+                       const TransferBuffer& buffer) {
   for (;;) {
     // As Linux: room in the pipe first, then bytes in the stream, which is waited for unless the
     // socket itself is non-blocking.
-    long result = wait_for_pipe(out_fd, POLLOUT, dont_wait);
-    if (result < 0) return result;
+    const long ready = wait_for_pipe(out_fd, POLLOUT, dont_wait);
+    if (ready < 0) return ready;
     std::uint8_t first;
     const iovec part{&first, 1};
-    result = receive_stream(in_fd, s, &part, 1, MSG_PEEK);
-    if (result <= 0) return result;
+    Outcome result = receive_stream(in_fd, s, &part, 1, MSG_PEEK);
+    if (!result.is_value() || result.value() <= 0) return result;
     result = downgraded(s->connection) ? move_rest_to_pipe(in_fd, s, out_fd, count, buffer)
                                        : move_to_pipe(in_fd, s, out_fd, count, buffer);
     // Another user of the pipe or of the stream was faster: begin again.
@@ -240,8 +242,8 @@ long check_splice(Socket* in, const off_t* in_offset, int pipe_fd, Socket* out,
 
 }  // namespace
 
-long splice_stream(int in_fd, Socket* in, off_t* in_offset, int out_fd, Socket* out,
-                   off_t* out_offset, std::size_t count, unsigned flags) {
+Outcome splice_stream(int in_fd, Socket* in, off_t* in_offset, int out_fd, Socket* out,
+                      off_t* out_offset, std::size_t count, unsigned flags) {
   if (count == 0) return 0;
   const int pipe_fd = in != nullptr ? out_fd : in_fd;
   const long bad = check_splice(in, in_offset, pipe_fd, out, out_offset, flags);

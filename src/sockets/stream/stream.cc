@@ -12,6 +12,7 @@
 #include "sockets/downgrade/follow.h"
 #include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
+#include "sockets/process/result.h"
 #include "sockets/process/status.h"
 #include "sys/kernel.h"
 
@@ -29,7 +30,7 @@ bool concerns_sleepers(const Connection* c, int how) {
   return how != SHUT_WR || waits_for_space || c->state.read_shut || c->state.peer_finished;
 }
 
-long shutdown_locked(int fd, Socket* s, int how) {
+Outcome shutdown_locked(int fd, Socket* s, int how) {
   Connection* c = s->connection;
   Hold tx(c->tx);
   if (tx.owns() && !still_under(fd, s, c)) return kNotOurs;
@@ -60,10 +61,10 @@ long shutdown_locked(int fd, Socket* s, int how) {
 
 }  // namespace
 
-long shutdown_stream(int fd, Socket* s, int how) {
+Outcome shutdown_stream(int fd, Socket* s, int how) {
   if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;
   if (!follow_downgrade(fd, s)) return -EAGAIN;
-  const long r =
+  const Outcome r =
       downgraded(s->connection) ? shutdown_with_rest(fd, s, how) : shutdown_locked(fd, s, how);
   if (leaves_rings(s->connection)) follow_downgrade(fd, s);
   rouse_missed();

@@ -21,7 +21,7 @@
 namespace shunt::sockets {
 
 // SHUT_RD, SHUT_WR, SHUT_RDWR.
-long shutdown_stream(int fd, Socket* socket, int how);
+Outcome shutdown_stream(int fd, Socket* socket, int how);
 // What poll would say: POLLIN, POLLOUT, ... `wanted` saves the look at the writer when no POLLOUT.
 std::uint32_t stream_events(Socket* socket, std::uint32_t wanted);
 // A quick look whether stream_events could have changed: positions only, no locks.

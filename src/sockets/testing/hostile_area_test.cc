@@ -169,12 +169,12 @@ TEST_P(HostileArea, EpollReportsIt) {
       a->victim.receive(bytes, sizeof bytes);
       const int epfd = epoll_on(*a, EPOLLIN | EPOLLRDHUP | mode);
       epoll_event event{};
-      const auto wait = [&] { return wait_epoll(epfd, &event, 1, -1, nullptr); };
+      const auto wait = [&] { return wait_epoll(epfd, &event, 1, -1, nullptr).value(); };
       EXPECT_EQ(1, while_asleep(*a, lie, wait));
       EXPECT_NE(0u, event.events & (EPOLLIN | EPOLLERR));
       EXPECT_EQ(-ECONNRESET, receive_all(a->victim, MSG_DONTWAIT));
       // Level-triggered it stays readable (end of file); edge-triggered at most the end is new.
-      const long again = wait_epoll(epfd, &event, 1, kSecondNs / 50, nullptr);
+      const long again = wait_epoll(epfd, &event, 1, kSecondNs / 50, nullptr).value();
       EXPECT_TRUE(again == 0 || (event.events & EPOLLHUP) != 0);
       EXPECT_TRUE(again == 1 || mode == EPOLLET);
       EXPECT_EQ(mode == 0, wait_epoll(epfd, &event, 1, kSecondNs / 50, nullptr) == 1);
@@ -193,7 +193,7 @@ TEST_P(HostileArea, PollReportsIt) {
     char bytes[100];
     a->victim.receive(bytes, sizeof bytes);
     pollfd p{a->victim.fd, POLLIN, 0};
-    EXPECT_EQ(1, while_asleep(*a, lie, [&] { return wait_poll(&p, 1, -1, nullptr); }));
+    EXPECT_EQ(1, while_asleep(*a, lie, [&] { return wait_poll(&p, 1, -1, nullptr).value(); }));
     EXPECT_NE(0, p.revents & (POLLIN | POLLERR));
     EXPECT_EQ(-ECONNRESET, receive_all(a->victim, MSG_DONTWAIT));
     EXPECT_EQ(1, wait_poll(&p, 1, 0, nullptr));
@@ -245,7 +245,7 @@ TEST_P(HostileArea, WaitsForSpaceReportIt) {
       fill(a->victim);
       const int epfd = epoll_on(*a, EPOLLOUT | mode);
       epoll_event event{};
-      const auto wait = [&] { return wait_epoll(epfd, &event, 1, -1, nullptr); };
+      const auto wait = [&] { return wait_epoll(epfd, &event, 1, -1, nullptr).value(); };
       EXPECT_EQ(1, while_asleep(*a, lie, wait));
       EXPECT_NE(0u, event.events & (EPOLLOUT | EPOLLERR));
       pollfd p{a->victim.fd, POLLOUT, 0};
@@ -285,11 +285,12 @@ TEST_P(HostileArea, NonsenseCostsTheVictimNoTime) {
     EXPECT_EQ(-EAGAIN, quiet("receive", [&] { return a->victim.receive(&byte, 1, 0); }));
     EXPECT_EQ(-EAGAIN, quiet("send", [&] { return a->victim.send(&byte, 1, 0); }));
     pollfd p{a->victim.fd, POLLIN | POLLOUT, 0};
-    EXPECT_EQ(0, quiet("poll", [&] { return wait_poll(&p, 1, kSecondNs / 2, nullptr); }));
+    EXPECT_EQ(0, quiet("poll", [&] { return wait_poll(&p, 1, kSecondNs / 2, nullptr).value(); }));
     const int epfd = epoll_on(*a, EPOLLIN | EPOLLOUT);
     epoll_event event{};
-    EXPECT_EQ(0,
-              quiet("epoll", [&] { return wait_epoll(epfd, &event, 1, kSecondNs / 2, nullptr); }));
+    EXPECT_EQ(0, quiet("epoll", [&] {
+                return wait_epoll(epfd, &event, 1, kSecondNs / 2, nullptr).value();
+              }));
     ::close(epfd);
     drop_reference(take_out(epfd));
   }

@@ -117,8 +117,8 @@ void attack(const Server& server, bool wild, std::mt19937_64& random, int ms, Co
       ASSERT_TRUE(allowed(sent)) << sent;
       counts.bytes += static_cast<std::uint64_t>(std::max(got, 0L) + std::max(sent, 0L));
       pollfd p{victim.fd, POLLIN | POLLOUT, 0};
-      ASSERT_GE(wait_poll(&p, 1, 100'000, nullptr), 0);
-      ASSERT_GE(wait_epoll(epfd, &event, 1, 100'000, nullptr), 0);
+      ASSERT_GE(wait_poll(&p, 1, 100'000, nullptr).value(), 0);
+      ASSERT_GE(wait_epoll(epfd, &event, 1, 100'000, nullptr).value(), 0);
       ASSERT_LE(bytes_available(victim.socket), layout::kStreamBytes);
       ASSERT_LE(bytes_unsent(victim.socket), layout::kStreamBytes);
       if (got == -ECONNRESET || sent == -ECONNRESET || sent == -EPIPE) break;

@@ -11,6 +11,7 @@
 #include "base/scribble_test_util.h"
 #include "sockets/bell/bell.h"
 #include "sockets/bell/look.h"
+#include "sockets/process/result.h"
 #include "sockets/stream/stream.h"
 #include "sockets/testing/test_relayed.h"
 #include "sockets/wait/epoll_control.h"
@@ -93,10 +94,10 @@ class Attack {
   bool connect() {
     std::thread serving([&] { driver_.serve(kOwn, kOwnGeneration, reopened(driver_.device)); });
     const sockaddr_in in = there();
-    const long r = connect_socket(client_.fd, client_.socket,
-                                  reinterpret_cast<const sockaddr*>(&in), sizeof in);
+    const Outcome r = connect_socket(client_.fd, client_.socket,
+                                     reinterpret_cast<const sockaddr*>(&in), sizeof in);
     serving.join();
-    EXPECT_TRUE(r == 0 || r == kUseKernel) << r;
+    EXPECT_TRUE(r == 0 || r == kPassOn) << r.value_or(1);
     if (r != 0) return false;
     driver_.connected();
     return client_.shunted();
@@ -124,8 +125,8 @@ class Attack {
       counts_.bytes += static_cast<std::uint64_t>(std::max(got, 0L) + std::max(sent, 0L));
       ring();
       pollfd p{client_.fd, POLLIN | POLLOUT, 0};
-      EXPECT_GE(wait_poll(&p, 1, 100'000, nullptr), 0);
-      EXPECT_GE(wait_epoll(epfd, &event, 1, 100'000, nullptr), 0);
+      EXPECT_GE(wait_poll(&p, 1, 100'000, nullptr).value(), 0);
+      EXPECT_GE(wait_epoll(epfd, &event, 1, 100'000, nullptr).value(), 0);
       EXPECT_LE(bytes_available(client_.socket), layout::kStreamBytes);
       EXPECT_LE(bytes_unsent(client_.socket), layout::kStreamBytes);
       look_at_bell(client_.fd, client_.socket);

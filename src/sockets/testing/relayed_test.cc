@@ -8,6 +8,7 @@
 #include "sockets/bell/look.h"
 #include "sockets/holders/fork.h"
 #include "sockets/holders/inherit.h"
+#include "sockets/process/result.h"
 #include "sockets/stream/stream.h"
 #include "sockets/testing/test_relayed.h"
 
@@ -19,10 +20,10 @@ struct Relayed : testing::Test {
   End client = tcp_socket();
   char bytes[1000];
 
-  long connect(const wire::Location& area, std::uint32_t generation, int given) {
+  Outcome connect(const wire::Location& area, std::uint32_t generation, int given) {
     std::thread serving([&, given] { driver.serve(area, generation, given); });
     const sockaddr_in in = there();
-    const long r =
+    const Outcome r =
         connect_socket(client.fd, client.socket, reinterpret_cast<const sockaddr*>(&in), sizeof in);
     serving.join();
     return r;
@@ -193,14 +194,14 @@ TEST_F(Relayed, GrantsThatAreNoneLeaveNothingBehind) {
   const wire::Location memory{wire::kObjectDescriptor, 0, kStride};
   const wire::Location wrapping{wire::kObjectWindow, ~std::uint64_t{4095}, kStride};
   for (const wire::Location& where : {beyond, crooked, shorter, memory, wrapping}) {
-    EXPECT_EQ(kUseKernel, connect(where, kOwnGeneration, reopened(driver.device)));
+    EXPECT_EQ(kPassOn, connect(where, kOwnGeneration, reopened(driver.device)));
     driver.die();
   }
-  EXPECT_EQ(kUseKernel, connect(kOwn, kOwnGeneration + 1, reopened(driver.device)));
+  EXPECT_EQ(kPassOn, connect(kOwn, kOwnGeneration + 1, reopened(driver.device)));
   driver.die();
-  EXPECT_EQ(kUseKernel, connect(kOwn, 0, reopened(driver.device)));
+  EXPECT_EQ(kPassOn, connect(kOwn, 0, reopened(driver.device)));
   driver.die();
-  EXPECT_EQ(kUseKernel, connect(kOwn, kOwnGeneration, -1));
+  EXPECT_EQ(kPassOn, connect(kOwn, kOwnGeneration, -1));
   driver.die();
   EXPECT_EQ(before, Holdings::now());
 }

@@ -46,11 +46,11 @@ struct End {
 
   long receive(void* out, std::size_t size, int flags = MSG_DONTWAIT) const {
     const iovec part{out, size};
-    return receive_stream(fd, socket, &part, 1, flags);
+    return receive_stream(fd, socket, &part, 1, flags).value();
   }
   long send(const void* bytes, std::size_t size, int flags = MSG_DONTWAIT) const {
     const iovec part{const_cast<void*>(bytes), size};
-    return send_stream(fd, socket, &part, 1, flags | MSG_NOSIGNAL);
+    return send_stream(fd, socket, &part, 1, flags | MSG_NOSIGNAL).value();
   }
 };
 

@@ -4,6 +4,7 @@
 
 #include "sockets/connection/carriage.h"
 #include "sockets/process/missed.h"
+#include "sockets/process/result.h"
 #include "sockets/wait/epoll_entry.h"
 #include "sockets/wait/epoll_registry.h"
 #include "sys/kernel.h"
@@ -84,15 +85,15 @@ long control_connection(EpollSet* set, int op, Socket* s, int fd, const epoll_ev
   return op == EPOLL_CTL_ADD ? add_connection(set, s, fd, *event) : -ENOENT;
 }
 
-// The common case without the registry and without blocking signals; kPassToKernel: not this one.
-long control_recent(EpollSet* set, int op, const Socket* s, int fd, const epoll_event* event) {
+// The common case without the registry and without blocking signals; kPassOn: not this one.
+Outcome control_recent(EpollSet* set, int op, const Socket* s, int fd, const epoll_event* event) {
   Hold hold(set->lock);
-  if (!hold.owns()) return kPassToKernel;
+  if (!hold.owns()) return kPassOn;
   EpollEntry* e = set->recent[fd % kRecent];
   if (e == nullptr || e->set != set || e->fd != fd || e->socket != s || lookup(fd) != s ||
       e->watched != Watched::kConnection || (e->events & kFixedInKernel) != 0 ||
       (op != EPOLL_CTL_DEL && (event->events & kFixedInKernel) != 0)) {
-    return kPassToKernel;
+    return kPassOn;
   }
   return change_entry(e, op, event);
 }
@@ -140,25 +141,25 @@ long control_plain(EpollSet* set, int op, Socket* s, int fd, epoll_event* event)
 
 }  // namespace
 
-long control_epoll(int epfd, int op, int fd, epoll_event* event) {
-  if (op != EPOLL_CTL_DEL && event == nullptr) return kPassToKernel;  // EFAULT
-  if (op != EPOLL_CTL_ADD && op != EPOLL_CTL_DEL && op != EPOLL_CTL_MOD) return kPassToKernel;
+Outcome control_epoll(int epfd, int op, int fd, epoll_event* event) {
+  if (op != EPOLL_CTL_DEL && event == nullptr) return kPassOn;  // EFAULT
+  if (op != EPOLL_CTL_ADD && op != EPOLL_CTL_DEL && op != EPOLL_CTL_MOD) return kPassOn;
   // Pinned: a close() meanwhile in another thread must find the registration and drop it.
   const Pin owner_pin(epfd);
   const Pin pin(fd);
   Socket* owner = owner_pin.socket;
   Socket* s = pin.socket;
   if (owner == nullptr || owner->kind.load(std::memory_order_acquire) != Kind::kEpoll) {
-    return kPassToKernel;
+    return kPassOn;
   }
-  if (s == nullptr) return kPassToKernel;
+  if (s == nullptr) return kPassOn;
   EpollSet* set = owner->epoll;
   use_set(set);
-  const long quick = control_recent(set, op, s, fd, event);
-  if (quick != kPassToKernel) return quick;
+  const Outcome quick = control_recent(set, op, s, fd, event);
+  if (quick != kPassOn) return quick;
   SignalsBlocked blocked;
   Hold registered(registry);
-  if (lookup(fd) != s || lookup(epfd) != owner) return kPassToKernel;
+  if (lookup(fd) != s || lookup(epfd) != owner) return kPassOn;
   Hold hold(set->lock);
   set->epfd = epfd;
   if (s->kind.load(std::memory_order_acquire) == Kind::kConnection) {

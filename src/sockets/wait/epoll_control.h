@@ -9,7 +9,7 @@
 
 namespace shunt::sockets {
 
-// kPassToKernel: nothing of ours is concerned, let libc do it.
-long control_epoll(int epfd, int operation, int fd, epoll_event* event);
+// kPassOn: nothing of ours is concerned, let libc do it.
+Outcome control_epoll(int epfd, int operation, int fd, epoll_event* event);
 
 }  // namespace shunt::sockets

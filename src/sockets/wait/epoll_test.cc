@@ -23,12 +23,12 @@ class EpollTest : public testing::Test {
     epoll_event event{};
     event.events = events;
     event.data.u64 = 42;
-    return control_epoll(epfd_, op, pair_.b.fd, &event);
+    return control_epoll(epfd_, op, pair_.b.fd, &event).value();
   }
   // Events of the one socket; 0: none in time.
   std::uint32_t wait(std::int64_t timeout_ns) {
     epoll_event event{};
-    const long n = wait_epoll(epfd_, &event, 1, timeout_ns, nullptr);
+    const Outcome n = wait_epoll(epfd_, &event, 1, timeout_ns, nullptr);
     if (n != 1) return 0;
     EXPECT_EQ(event.data.u64, 42u);
     return event.events;

@@ -9,6 +9,7 @@
 #include "sockets/connection/trim.h"
 #include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
+#include "sockets/process/result.h"
 #include "sockets/thread/cancel.h"
 #include "sockets/wait/epoll_entry.h"
 #include "sockets/wait/epoll_registry.h"
@@ -179,8 +180,8 @@ void abandon_sleep(EpollSet* set) {
   kick(set);
 }
 
-// Sleeps in the kernel once, a cancellation point. >= 0: events for the program in `events`; -EINTR;
-// kPassToKernel: look again. *timed_out: the kernel's wait ran out.
+// Sleeps in the kernel once, a cancellation point. > 0: events for the program in `events`; 0: look again; -EINTR.
+// *timed_out: the kernel's wait ran out.
 long sleep_once(EpollSet* set, int epfd, epoll_event* events, int max, std::int64_t deadline,
                 const sigset_t* mask, bool* timed_out) {
   trim_idle();
@@ -190,7 +191,7 @@ long sleep_once(EpollSet* set, int epfd, epoll_event* events, int max, std::int6
   }
   {
     Hold hold(set->lock);
-    if (!arm_all(set)) return kPassToKernel;
+    if (!arm_all(set)) return 0;
     set->sleepers.fetch_add(1, std::memory_order_seq_cst);
   }
   epoll_event kernel_events[kKernelBatch];
@@ -228,15 +229,15 @@ bool epoll_has_hot_event(Socket* s) {
   return hold.owns() && !arm_all(set);
 }
 
-long wait_epoll(int epfd, epoll_event* events, int max, std::int64_t timeout_ns,
-                const sigset_t* mask) {
+Outcome wait_epoll(int epfd, epoll_event* events, int max, std::int64_t timeout_ns,
+                   const sigset_t* mask) {
   Socket* s = lookup_pinned(epfd);
-  if (s == nullptr) return kPassToKernel;
+  if (s == nullptr) return kPassOn;
   EpollSet* set = s->epoll;
   if (s->kind.load(std::memory_order_acquire) != Kind::kEpoll || max <= 0 || set == nullptr ||
       (!set->has_cookies.load(std::memory_order_relaxed) && timeout_ns == 0)) {
     unpin(s);
-    return kPassToKernel;
+    return kPassOn;
   }
   use_set(set);
   const std::int64_t deadline = timeout_ns < 0 ? -1 : sys::monotonic_ns() + timeout_ns;
@@ -258,7 +259,6 @@ long wait_epoll(int epfd, epoll_event* events, int max, std::int64_t timeout_ns,
       result = sleep_once(set, epfd, events, max, deadline, mask, &timed_out);
     }
     rouse_missed();
-    if (result == kPassToKernel) continue;
     if (result < 0) break;
     if (result > 0 && result < max) {
       Hold hold(set->lock);

@@ -71,10 +71,10 @@ long run(PollCall& poll, std::int64_t timeout_ns, const sigset_t* mask) {
 
 }  // namespace
 
-long wait_poll(pollfd* fds, nfds_t count, std::int64_t timeout_ns, const sigset_t* mask) {
+Outcome wait_poll(pollfd* fds, nfds_t count, std::int64_t timeout_ns, const sigset_t* mask) {
   bool any = false;
   for (nfds_t i = 0; i < count && !any; ++i) any = fds[i].fd >= 0 && special(lookup(fds[i].fd));
-  if (!any) return kPassToKernel;
+  if (!any) return kPassOn;
   if (count <= kOnStack) {
     pollfd kernel[kOnStack];
     Socket* sockets[kOnStack];
@@ -97,8 +97,8 @@ long wait_poll(pollfd* fds, nfds_t count, std::int64_t timeout_ns, const sigset_
   return r;
 }
 
-long wait_select(int count, fd_set* read, fd_set* write, fd_set* except, std::int64_t timeout_ns,
-                 const sigset_t* mask) {
+Outcome wait_select(int count, fd_set* read, fd_set* write, fd_set* except, std::int64_t timeout_ns,
+                    const sigset_t* mask) {
   if (count < 0) return -EINVAL;
   count = std::min(count, FD_SETSIZE);
   pollfd fds[FD_SETSIZE];
@@ -113,9 +113,9 @@ long wait_select(int count, fd_set* read, fd_set* write, fd_set* except, std::in
     any = any || special(lookup(fd));
     fds[used++] = {fd, events, 0};
   }
-  if (!any) return kPassToKernel;
-  const long r = wait_poll(fds, used, timeout_ns, mask);
-  if (r < 0) return r;
+  if (!any) return kPassOn;
+  const Outcome r = wait_poll(fds, used, timeout_ns, mask);
+  if (!r.is_value() || r.value() < 0) return r;
   for (nfds_t i = 0; i < used; ++i) {
     if ((fds[i].revents & POLLNVAL) != 0) return -EBADF;
   }

@@ -12,11 +12,13 @@
 
 #include <cstdint>
 
+#include "sockets/process/result.h"
+
 namespace shunt::sockets {
 
-// kPassToKernel (epoll.h): nothing of ours among the descriptors. `timeout_ns` < 0: for ever.
-long wait_poll(pollfd* fds, nfds_t count, std::int64_t timeout_ns, const sigset_t* mask);
-long wait_select(int count, fd_set* read, fd_set* write, fd_set* except, std::int64_t timeout_ns,
-                 const sigset_t* mask);
+// kPassOn: nothing of ours among the descriptors. `timeout_ns` < 0: for ever.
+Outcome wait_poll(pollfd* fds, nfds_t count, std::int64_t timeout_ns, const sigset_t* mask);
+Outcome wait_select(int count, fd_set* read, fd_set* write, fd_set* except, std::int64_t timeout_ns,
+                    const sigset_t* mask);
 
 }  // namespace shunt::sockets
