@@ -9,19 +9,19 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 }  // namespace
 
 void refresh_reader(Connection* c) {
-  if (downgraded(c)) return;  // what is left in the area is known
-  if (c->peer.load(std::memory_order_acquire) == nullptr || c->poisoned.load(kRelaxed)) return;
+  if (off_rings(c)) return;  // what is left in the area is known
+  if (c->peer.load(std::memory_order_acquire) == nullptr || lost(c)) return;
   if (c->read_end().refresh() != ring::Status::kOk) reset_untrusted(c);
 }
 
 std::uint64_t readable_bytes(Connection* c) {
   refresh_reader(c);
-  if (c->peer.load(kRelaxed) == nullptr || c->poisoned.load(kRelaxed)) return 0;
+  if (c->peer.load(kRelaxed) == nullptr || lost(c)) return 0;
   return c->read_end().available();
 }
 
 bool writer_has_room(Connection* c) {
-  if (c->poisoned.load(kRelaxed)) return false;
+  if (lost(c)) return false;
   ring::Writer writer = c->write_end();
   if (writer.writable()) return true;
   if (writer.refresh() != ring::Status::kOk) {

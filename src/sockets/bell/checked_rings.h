@@ -10,10 +10,10 @@
 
 namespace shunt::sockets {
 
-// Refreshes the reader unless poisoned; resets the connection when the peer's area is corrupt.
+// Refreshes the reader unless the connection is lost; resets the connection when the peer's area is corrupt.
 // With rx held. Afterwards the reader's available() is up to date.
 void refresh_reader(Connection* connection);
-// Bytes to read, 0 when poisoned or not connected yet. With rx held.
+// Bytes to read, 0 when lost or not connected yet. With rx held.
 std::uint64_t readable_bytes(Connection* connection);
 // Room for the writer, refreshed; with tx held.
 bool writer_has_room(Connection* connection);

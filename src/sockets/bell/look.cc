@@ -15,6 +15,7 @@
 namespace shunt::sockets {
 namespace {
 
+using conn::CarriageEvent;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::uint64_t kGlanceEveryUs = 1000;
 
@@ -51,9 +52,8 @@ void take_connected(int fd, Connection* c, bool keep) {
   }
   if (fd_count == 1) sys::close_received(area_fd);
   if (peer != nullptr) {
-    // Release: whoever sees the pointer sees the generation.
-    c->peer.store(peer, std::memory_order_release);
-    c->connected_left = keep;
+    connected(c, peer);
+    c->bell_state.connected_left = keep;
     refuse_descriptors(fd);
   } else {
     note_gone(c);  // closed before it was accepted, or nonsense: reset either way
@@ -61,10 +61,9 @@ void take_connected(int fd, Connection* c, bool keep) {
   }
 }
 
-// False: it was poisoned before. With state_lock held.
-bool poison_locked(Connection* c) {
-  if (c->poisoned.load(kRelaxed)) return false;
-  c->poisoned.store(true, std::memory_order_release);
+// False: it was lost before, or travels without the peer's memory. With state_lock held.
+bool lose_locked(Connection* c) {
+  if (!apply(c, CarriageEvent::kUntrusted)) return false;
   conn::on_lost(c->state);
   c->trouble.store(true, std::memory_order_release);
   // So that an honest peer behind damaged memory learns of it too.
@@ -72,9 +71,9 @@ bool poison_locked(Connection* c) {
   return true;
 }
 
-bool poison(Connection* c) {
+bool lose(Connection* c) {
   Hold hold(c->state_lock);
-  return poison_locked(c);
+  return lose_locked(c);
 }
 
 // Plain bytes follow the mark: keep what was read of them for follow_downgrade(). With c->bell held.
@@ -83,11 +82,10 @@ bool find_mark(Connection* c, const std::uint8_t* bytes, std::size_t size) {
   while (mark != bytes + size && *mark == wire::kRing) ++mark;
   if (mark == bytes + size || *mark != wire::kPlainMark || c->relayed) return false;
   const std::size_t kept = size - static_cast<std::size_t>(mark - bytes);
-  std::memcpy(c->stash, mark, kept);
-  c->stash_begin = 0;
-  c->stash_end = static_cast<std::uint32_t>(kept);
-  c->follow_due.store(true, std::memory_order_release);
-  c->trouble.store(true, std::memory_order_release);
+  std::memcpy(c->bell_state.stash, mark, kept);
+  c->bell_state.stash_begin = 0;
+  c->bell_state.stash_end = static_cast<std::uint32_t>(kept);
+  apply(c, CarriageEvent::kPeerLeft);
   return true;
 }
 
@@ -118,13 +116,12 @@ void peer_leaves(Connection* c) {
     reset_untrusted(c);
     return;
   }
-  c->follow_due.store(true, std::memory_order_release);
-  c->trouble.store(true, std::memory_order_release);
+  apply(c, CarriageEvent::kPeerLeft);
 }
 
 void drain(int fd, Socket* socket, bool others_sleep) {
   Connection* c = socket->connection;
-  if (c->stash_end != 0 || downgraded(c)) return;  // what is on the bell now is the stream
+  if (leaves_rings(c)) return;  // what is on the bell now is the mark, or the stream
   if (c->peer.load(kRelaxed) == nullptr) {
     if (c->gone_noticed.load(kRelaxed)) return;
     take_connected(fd, c, others_sleep);
@@ -146,7 +143,7 @@ void drain(int fd, Socket* socket, bool others_sleep) {
   static_assert(sizeof rings <= kStashBytes);
   for (;;) {
     const long n = sys::recv(fd, rings, sizeof rings, MSG_DONTWAIT);
-    if (n > 0) c->connected_left = false;  // it came first
+    if (n > 0) c->bell_state.connected_left = false;  // it came first
     if (n > 0 && epolls_rely_on(c)) note_missed(socket);
     if (n > 0 && find_mark(c, rings, static_cast<std::size_t>(n))) return;
     if (n == static_cast<long>(sizeof rings)) continue;
@@ -190,27 +187,25 @@ void absorb_events(Connection* c) {
   std::uint16_t flags = 0;
   std::uint64_t tail = 0;
   const bool gone = c->gone_noticed.load(std::memory_order_acquire);
-  if (peer != nullptr && !c->poisoned.load(kRelaxed)) {
+  if (peer != nullptr && !lost(c)) {
     flags = Untrusted(peer->hot.flags).copy_acquire() & layout::kKnownFlags;
     tail = Untrusted(peer->tail.tail).copy_acquire();
     const bool foreign = !ring::still_current(peer, c->reader.generation);
     if (foreign || (c->relayed && (flags & layout::kFlagPlain) != 0)) {
-      poison_locked(c);
-      count_untrusted_reset();
+      if (lose_locked(c)) count_untrusted_reset();
       return;
     }
   }
   if (gone && c->relayed && fate_of(c) != layout::kFatePeerClosed) {
     // The other partition, or a driver, has gone: the area may be another's soon, and what it says of an end is
     // not to be trusted.
-    poison_locked(c);
+    lose_locked(c);
     return;
   }
   if ((flags & layout::kFlagReset) != 0) conn::on_reset(c->state);
-  if ((flags & layout::kFlagPlain) != 0 && !downgraded(c)) {
+  if ((flags & layout::kFlagPlain) != 0 && !off_rings(c)) {
     // What the peer says and does from here on, it does over the bell.
-    c->follow_due.store(true, std::memory_order_release);
-    c->trouble.store(true, std::memory_order_release);
+    apply(c, CarriageEvent::kPeerLeft);
     return;
   }
   if (gone || (flags & layout::kFlagClosed) != 0) {
@@ -223,10 +218,10 @@ void absorb_events(Connection* c) {
   if (flags != 0 || gone) c->trouble.store(true, std::memory_order_release);
 }
 
-void reset_broken(Connection* c) { poison(c); }
+void reset_broken(Connection* c) { lose(c); }
 
 void reset_untrusted(Connection* c) {
-  if (poison(c)) count_untrusted_reset();
+  if (lose(c)) count_untrusted_reset();
 }
 
 }  // namespace shunt::sockets

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "conn/carriage.h"
 #include "conn/state.h"
 #include "layout/area.h"
 #include "ring/reader.h"
@@ -35,20 +36,20 @@ struct StoredOption {
   std::uint8_t value[kStoredOptionBytes];
 };
 
-// Who sleeps on the bell, so that nobody swallows the ring that another needs.
+inline constexpr std::size_t kStashBytes = 512;
+
+// Who sleeps on the bell, so that nobody swallows the ring that another needs; and what is known of what is on it.
 struct BellState {
   std::atomic<std::uint32_t> sleepers;  // in a level-triggered wait on the bell, either direction
   std::atomic<std::uint32_t> left;      // rings that epoll waits did not bother to read
   std::atomic<bool> maybe_rung;         // an epoch was announced since the bell was last drained
+  bool shut;  // its receiving half, to wake sleepers: plain bytes could not come through it
+  bool connected_left;  // CONNECTED was taken, and left on the bell for those who sleep on it
+  // A drain came upon the mark of a downgrade (downgrade/downgrade.h): the mark, and what lay behind it.
+  std::uint32_t stash_begin;
+  std::uint32_t stash_end;
+  std::uint8_t stash[kStashBytes];
 };
-
-// How far a connection has given up its rings: see downgrade.h.
-enum class Downgrade : std::uint8_t {
-  kNone,
-  kRest,   // plain bytes on the bell, but a rest of the rings' bytes is still to be moved
-  kPlain,  // nothing but the bell
-};
-inline constexpr std::size_t kStashBytes = 512;
 
 struct Connection {
   alignas(64) Lock tx;
@@ -72,9 +73,9 @@ struct Connection {
   const layout::Area* reserved;  // a fork came first: where peer will be; see before_fork()
   Lock state_lock;
   conn::State state;
-  std::atomic<bool> trouble;       // shutdown, end, reset or error: see state
-  std::atomic<bool> gone_noticed;  // the bell said end of file; state may lag behind
-  std::atomic<bool> poisoned;      // the peer's area failed a check: never look at it again
+  std::atomic<conn::Carriage> carriage;  // how bytes travel: see carriage.h
+  std::atomic<bool> trouble;             // shutdown, end, reset or error: see state
+  std::atomic<bool> gone_noticed;        // the bell said end of file; state may lag behind
   std::atomic<bool> nonblocking;
   std::atomic<std::uint32_t> holders;  // processes that hold the connection, as far as known
   std::uint32_t fork_generation;       // of the process when the page was taken
@@ -84,19 +85,12 @@ struct Connection {
   std::int32_t linger_seconds;   // SO_LINGER; -1: off
   wire::Endpoint local;
   wire::Endpoint remote;
-  std::atomic<Downgrade> downgrade;
-  std::atomic<bool> follow_due;  // the peer has begun a downgrade and we have not followed yet
   // Its areas are ranges of a device and its bell ends at the own partition's driver (driver/carriers/bell_relay.h),
   // which says in the own area how the other side ended: FateLine. Constant; there is no downgrade.
   bool relayed;
   std::uint32_t map_bytes;  // of either area; what is unmapped
   bool connecting_side;     // gives way when both sides begin
-  bool bell_shut;       // its receiving half: see shutdown_stream(); no way to downgrade any more
-  bool connected_left;  // CONNECTED was taken, and left on the bell for those who sleep on it
-  std::uint64_t rest_sent;    // of the own stream, moved over the bell: up to this position
-  std::uint32_t stash_begin;  // read from the bell together with its last rings, not yet given out
-  std::uint32_t stash_end;
-  std::uint8_t stash[kStashBytes];
+  std::uint64_t rest_sent;  // of the own stream, moved over the bell: up to this position
   Lock options_lock;
   StoredOption options[kMaxStoredOptions];
 

@@ -7,6 +7,7 @@
 #include "ring/fence.h"
 #include "sockets/bell/bell.h"
 #include "sockets/bell/look.h"
+#include "sockets/connection/carriage.h"
 #include "sockets/downgrade/follow.h"
 #include "sockets/downgrade/plain_bell.h"
 #include "sys/kernel.h"
@@ -111,7 +112,7 @@ Begun begin(int fd, const Socket* s) {
   c->rest_sent = c->writer.head;
   c->reader.head = c->reader.tail;  // the peer sends over the bell what we have not read
   publish_plain(fd, c);
-  c->downgrade.store(Downgrade::kPlain, std::memory_order_release);
+  apply(c, conn::CarriageEvent::kLeft);
   return Begun::kYes;
 }
 
@@ -160,26 +161,23 @@ Downgraded downgrade(int fd, Socket* s, std::int64_t deadline) {
     return Downgraded::kNotNow;
   }
   int busy = 0;
-  for (int tries = 0; !downgraded(c); ++tries) {
+  for (int tries = 0; !off_rings(c); ++tries) {
     if (tries == 4 || !follow_downgrade(fd, s)) return Downgraded::kNotNow;
     Begun begun = Begun::kPeerFirst;
     {
       const Still still(c);
       if (!still.complete()) return Downgraded::kNotNow;
       if (!still_under(fd, s, c)) return Downgraded::kYes;
-      if (downgraded(c)) break;
+      if (off_rings(c)) break;
       absorb_events(c);
       if (follow_due(c)) continue;
       const bool gone = c->peer.load(kRelaxed) == nullptr || c->gone_noticed.load(kRelaxed) ||
-                        c->state.dead || c->poisoned.load(kRelaxed);
-      begun = c->bell_shut         ? Begun::kNoWay
+                        c->state.dead || lost(c);
+      begun = c->bell_state.shut   ? Begun::kNoWay
               : gone               ? Begun::kPeerGone
               : sleeps_for_room(c) ? Begun::kBusy
                                    : begin(fd, s);
-      if (begun == Begun::kPeerFirst) {
-        c->follow_due.store(true, std::memory_order_release);
-        c->trouble.store(true, std::memory_order_release);
-      }
+      if (begun == Begun::kPeerFirst) apply(c, conn::CarriageEvent::kPeerLeft);
     }
     if (begun == Begun::kBusy) {
       if (++busy > kBusyPauses) return Downgraded::kNotNow;  // the peer does not read: kept back

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "sockets/bell/look.h"
+#include "sockets/connection/carriage.h"
 #include "sockets/downgrade/plain_bell.h"
 #include "sockets/process/missed.h"
 #include "sys/kernel.h"
@@ -30,15 +31,15 @@ bool find_position(int fd, Connection* c, std::uint64_t* position) {
   std::uint8_t bytes[256];
   const std::uint8_t* mark = bytes;
   if (stashed(c) >= kMarkBytes) {
-    mark = c->stash + c->stash_begin;
-    c->stash_begin += kMarkBytes;
+    mark = c->bell_state.stash + c->bell_state.stash_begin;
+    c->bell_state.stash_begin += kMarkBytes;
   } else if (stashed(c) != 0) {
     // A drain has cut it in two.
     const std::size_t missing = kMarkBytes - stashed(c);
-    std::memmove(bytes, c->stash + c->stash_begin, stashed(c));
+    std::memmove(bytes, c->bell_state.stash + c->bell_state.stash_begin, stashed(c));
     if (sys::recv(fd, bytes + stashed(c), missing, MSG_DONTWAIT) != static_cast<long>(missing))
       return false;
-    c->stash_begin = c->stash_end;
+    c->bell_state.stash_begin = c->bell_state.stash_end;
   } else {
     int reads = 0;
     for (bool found = false; !found;) {
@@ -63,7 +64,7 @@ bool find_position(int fd, Connection* c, std::uint64_t* position) {
 // Of what was carried over, the bytes that the program has read from the area already.
 bool skip_carried(int fd, Connection* c, std::uint64_t count) {
   const auto from_stash = std::min<std::uint64_t>(count, stashed(c));
-  c->stash_begin += static_cast<std::uint32_t>(from_stash);
+  c->bell_state.stash_begin += static_cast<std::uint32_t>(from_stash);
   return take_exactly(fd, count - from_stash);
 }
 
@@ -72,8 +73,8 @@ bool skip_carried(int fd, Connection* c, std::uint64_t count) {
 bool follow(int fd, const Socket* s) {
   Connection* c = s->connection;
   std::uint64_t carried_from = 0;
-  if (c->connected_left && !take_exactly(fd, wire::kMessageBytes)) return false;
-  c->connected_left = false;
+  if (c->bell_state.connected_left && !take_exactly(fd, wire::kMessageBytes)) return false;
+  c->bell_state.connected_left = false;
   if (!find_position(fd, c, &carried_from)) return false;
   ring::Reader reader = c->read_end();
   if (reader.refresh() != ring::Status::kOk) return false;
@@ -86,7 +87,7 @@ bool follow(int fd, const Socket* s) {
   if (c->write_end().refresh() != ring::Status::kOk) return false;
   c->rest_sent = c->writer.tail;
   prepare_bell(fd, s);
-  c->downgrade.store(Downgrade::kRest, std::memory_order_release);
+  apply(c, conn::CarriageEvent::kFollowed);
   publish_plain(fd, c);
   return true;
 }
@@ -121,14 +122,11 @@ bool follow_downgrade(int fd, Socket* s) {
     if (patient && c->bell_state.sleepers.load(std::memory_order_seq_cst) != 0) continue;
     if (fd < 0 || !still_under(fd, s, c)) fd = next_descriptor(s, 0, -1);
     if (fd < 0 || !still_under(fd, s, c)) return false;
-    c->follow_due.store(false, std::memory_order_release);
-    if (!downgraded(c) && c->peer.load(kRelaxed) != nullptr && !c->poisoned.load(kRelaxed)) {
-      if (!follow(fd, s)) reset_untrusted(c);
-    }
-    if (downgraded(c)) send_rest(fd, c);
+    if (follow_due(c) && !follow(fd, s)) reset_untrusted(c);
+    if (off_rings(c)) send_rest(fd, c);
     done = true;
   }
-  if (downgraded(c) && !settle(s)) rewatch(s);
+  if (off_rings(c) && !settle(s)) rewatch(s);
   return true;
 }
 

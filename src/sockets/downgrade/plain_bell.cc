@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "sockets/connection/carriage.h"
 #include "sockets/downgrade/label.h"
 #include "sockets/process/missed.h"
 #include "sockets/process/status.h"
@@ -40,7 +41,6 @@ void publish_plain(int fd, Connection* c) {
   // Release: who sees it sees the final head and tail, and finds the mark on the bell.
   c->own->switch_line.plain.store(layout::kPlain, std::memory_order_release);
   c->write_end().set_flags(layout::kFlagPlain);
-  c->trouble.store(true, std::memory_order_release);
   if (c->state.write_shut && unsent_rest(c) == 0) sys::raw(SYS_shutdown, fd, SHUT_WR);
 }
 
@@ -78,11 +78,10 @@ bool settle(Socket* s) {
   {
     const Still still(c);
     if (!still.complete()) return false;
-    if (c->downgrade.load(kRelaxed) == Downgrade::kRest && unread_rest(c) == 0 &&
-        unsent_rest(c) == 0 && c->state.pending_error == 0) {
-      c->downgrade.store(Downgrade::kPlain, std::memory_order_release);
+    if (unread_rest(c) == 0 && unsent_rest(c) == 0 && c->state.pending_error == 0) {
+      apply(c, conn::CarriageEvent::kRestMoved);
     }
-    if (c->downgrade.load(kRelaxed) != Downgrade::kPlain) return false;
+    if (carriage(c) != conn::Carriage::kPlain) return false;
   }
   {
     Hold hold(s->lock);

@@ -11,7 +11,9 @@
 
 namespace shunt::sockets {
 
-inline std::size_t stashed(const Connection* c) { return c->stash_end - c->stash_begin; }
+inline std::size_t stashed(const Connection* c) {
+  return c->bell_state.stash_end - c->bell_state.stash_begin;
+}
 // Bytes of the rest that are still to be given to the program. With rx held.
 inline std::uint64_t unread_rest(Connection* c) {
   return (c->own != nullptr ? c->read_end().available() : 0) + stashed(c);

@@ -10,6 +10,7 @@
 
 #include "sockets/bell/sleep.h"
 #include "sockets/connection/buffers.h"
+#include "sockets/connection/carriage.h"
 #include "sockets/downgrade/plain_bell.h"
 #include "sockets/process/result.h"
 #include "sockets/process/status.h"
@@ -35,8 +36,8 @@ std::size_t take_rest(Connection* c, std::uint64_t skip, std::uint8_t* out, std:
   skip -= c->read_end().available();
   if (skip >= stashed(c)) return 0;
   const std::size_t n = std::min<std::size_t>(size, stashed(c) - skip);
-  if (out != nullptr) std::memcpy(out, c->stash + c->stash_begin + skip, n);
-  if (!keep) c->stash_begin += static_cast<std::uint32_t>(n);
+  if (out != nullptr) std::memcpy(out, c->bell_state.stash + c->bell_state.stash_begin + skip, n);
+  if (!keep) c->bell_state.stash_begin += static_cast<std::uint32_t>(n);
   return n;
 }
 
@@ -210,7 +211,7 @@ void send_rest_before_close(int fd, Socket* s, std::int64_t deadline) {
     std::uint64_t before = 0;
     {
       Hold tx(c->tx);
-      if (!tx.owns() || !downgraded(c) || !still_under(fd, s, c)) return;
+      if (!tx.owns() || !off_rings(c) || !still_under(fd, s, c)) return;
       before = c->rest_sent;
       if (send_rest(fd, c) < 0 || unsent_rest(c) == 0) return;
       if (c->rest_sent != before) continue;

@@ -1,5 +1,6 @@
 #include "sockets/holders/adopt.h"
 
+#include "sockets/connection/carriage.h"
 #include "sockets/downgrade/label.h"
 #include "sockets/holders/descriptors.h"
 #include "sockets/process/identity.h"
@@ -32,7 +33,7 @@ void adopt(int fd, const Label& label) {
   if (c == nullptr) return;
   c->local = label.local;
   c->remote = label.remote;
-  c->downgrade.store(Downgrade::kPlain, std::memory_order_relaxed);
+  apply(c, conn::CarriageEvent::kArrived);
   Socket* s = enter(fd, Kind::kTcp, label.family);
   if (s == nullptr) {
     c->tx.acquire();

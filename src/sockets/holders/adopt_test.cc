@@ -22,7 +22,7 @@ TEST(PlainAdoption, TakesALabelledSocketAndNothingElse) {
   EXPECT_EQ(AF_INET, s->family);
   EXPECT_EQ(kLabel.local, s->connection->local);
   EXPECT_EQ(kLabel.remote, s->connection->remote);
-  EXPECT_EQ(Downgrade::kPlain, s->connection->downgrade.load());
+  EXPECT_EQ(conn::Carriage::kPlain, s->connection->carriage.load());
   EXPECT_EQ(nullptr, s->connection->own);
   EXPECT_EQ(-1, s->reservation);
 }

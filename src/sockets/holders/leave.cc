@@ -17,7 +17,7 @@ namespace {
 void announce_close(Socket* s) {
   Connection* c = s->connection;
   if (c->holders.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  if (downgraded(c)) return;  // the kernel says it
+  if (off_rings(c)) return;  // the kernel says it
   std::uint16_t flags = layout::kFlagFin | layout::kFlagClosed;
   if (c->linger_seconds == 0) flags |= layout::kFlagReset;
   c->write_end().set_flags(flags);
@@ -42,7 +42,7 @@ void finish_sending(int fd, Socket* s, std::uint32_t pins, std::int64_t deadline
   if (s->connection->peer.load(std::memory_order_acquire) == nullptr) look_at_bell(fd, s);
   absorb_events(s->connection);
   follow_downgrade(fd, s);
-  if (!downgraded(s->connection)) return;
+  if (!off_rings(s->connection)) return;
   if (deadline == 0) {
     const bool waits = !s->connection->nonblocking.load(std::memory_order_relaxed);
     deadline = sys::monotonic_ns() + (waits ? kClosePatienceNs : kClosePatienceNs / 10);
@@ -54,7 +54,7 @@ Leave::Leave(int fd, const Socket* s, std::uint32_t pins) {
   const bool last = s != nullptr && s->kind.load(std::memory_order_acquire) == Kind::kConnection &&
                     s->refs.load(std::memory_order_acquire) == 1 + pins &&
                     s->connection->holders.load(std::memory_order_acquire) == 1;
-  if (!last || s->connection->relayed || downgraded(s->connection)) return;
+  if (!last || s->connection->relayed || off_rings(s->connection)) return;
   const layout::Area* peer = s->connection->peer.load(std::memory_order_acquire);
   line_ = &s->connection->own->switch_line;
   line_->ringing.fetch_add(1, std::memory_order_seq_cst);

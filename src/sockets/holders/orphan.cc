@@ -5,6 +5,7 @@
 
 #include "sockets/bell/checked_rings.h"
 #include "sockets/bell/look.h"
+#include "sockets/connection/carriage.h"
 #include "sockets/downgrade/plain_bell.h"
 #include "sockets/process/missed.h"
 #include "sockets/wait/epoll_registry.h"
@@ -61,8 +62,7 @@ long move_to_pair(int fd, Socket* s) {
       replace_descriptors(s, pair[0]);
       note_bell(fd, s);
       c->rest_sent = c->writer.head;
-      c->downgrade.store(Downgrade::kPlain, std::memory_order_release);
-      c->trouble.store(true, std::memory_order_release);
+      apply(c, conn::CarriageEvent::kRehomed);
       moved = true;
     }
   }

@@ -5,6 +5,7 @@
 #include "base/untrusted.h"
 #include "sockets/bell/look.h"
 #include "sockets/connection/areas.h"
+#include "sockets/connection/carriage.h"
 #include "sockets/options/option_setup.h"
 #include "sockets/process/config.h"
 #include "sockets/setup/establish.h"
@@ -143,7 +144,7 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
   const layout::Area* peer =
       map_peer(r->fds[0], r->message.area, r->message.generation, c->map_bytes);
   c->reader.generation = r->message.generation;
-  c->peer.store(peer, std::memory_order_release);
+  if (peer != nullptr) connected(c, peer);
   c->local = r->message.destination;
   c->remote = r->message.source;
   c->nonblocking.store((flags & SOCK_NONBLOCK) != 0, std::memory_order_relaxed);

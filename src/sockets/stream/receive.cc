@@ -56,7 +56,7 @@ std::size_t take(int fd, Connection* c, Scatter& to, int flags, std::size_t peek
   while (to.room() > 0) {
     const std::size_t skip = (flags & MSG_PEEK) != 0 ? peeked + total : 0;
     if (reader.available() <= skip) refresh_reader(c);
-    if (reader.available() <= skip || c->poisoned.load(kRelaxed)) break;
+    if (reader.available() <= skip || lost(c)) break;
     std::uint8_t* out = (flags & MSG_TRUNC) != 0 ? nullptr : to.at();
     const std::size_t n = reader.copy(skip, out, to.room(), &status);
     if (status == ring::Status::kOk && n > 0 && (flags & MSG_PEEK) == 0) {
@@ -84,10 +84,10 @@ long nothing_there(Connection* c, std::uint64_t seen, bool keep_error) {
     Hold hold(c->state_lock);
     known = conn::read_end(c->state);
   }
-  // A FIN seen by now is behind data that may have come since our look. Of a poisoned peer nothing more
+  // A FIN seen by now is behind data that may have come since our look. Of a peer that lied nothing more
   // is read, whatever its head said before.
   const std::uint64_t end = c->reader.tail + readable_bytes(c);
-  if (end != seen && !c->poisoned.load(kRelaxed)) return 1;
+  if (end != seen && !lost(c)) return 1;
   Hold hold(c->state_lock);
   if (keep_error && c->state.pending_error != 0) return 0;
   const conn::Answer a = conn::on_read(c->state, false, known);
@@ -179,7 +179,7 @@ Outcome receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count,
         result = -EINTR;
         break;
       }
-      if (downgraded(c)) {
+      if (off_rings(c)) {
         const Undo undo([s, pinned] {
           if (pinned) unpin(s);
         });

@@ -201,7 +201,7 @@ Outcome send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
         result = -EAGAIN;
         break;
       }
-      if (downgraded(c)) {
+      if (off_rings(c)) {
         if (done > 0 && (dont_wait || c->nonblocking.load(kRelaxed))) break;
         const Undo undo([s, pinned] {
           if (pinned) unpin(s);
@@ -242,7 +242,7 @@ Outcome send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, in
       if (deferred.size > 0) flush_deferred(fd, s);
       if (done == size) break;
       // The peer's tail was found to be a lie just now: that is the answer, not EAGAIN.
-      if (n == 0 && c->poisoned.load(kRelaxed)) continue;
+      if (n == 0 && lost(c)) continue;
       c->space_lacks.fetch_add(1, kRelaxed);
       result = -EAGAIN;
       if (c->nonblocking.load(kRelaxed) || dont_wait) break;

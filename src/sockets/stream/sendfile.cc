@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "sockets/bell/checked_rings.h"
+#include "sockets/connection/carriage.h"
 #include "sockets/process/result.h"
 #include "sockets/stream/send.h"
 #include "sockets/stream/sendfile_internal.h"
@@ -80,7 +81,7 @@ std::uint64_t send_space(Socket* s) {
   } else if (!room) {
     return 0;  // the next segment cannot be entered yet
   }
-  return c->poisoned.load(kRelaxed) ? 0 : std::min(c->write_end().space(), in_segment);
+  return lost(c) ? 0 : std::min(c->write_end().space(), in_segment);
 }
 
 Outcome send_once(int fd, Socket* s, const std::uint8_t* data, std::size_t size) {

@@ -124,7 +124,7 @@ long wait_for_room(int fd, Socket* s, std::uint64_t* room) {
   VainWakes vain;
   for (;;) {
     follow_downgrade(fd, s);
-    if (downgraded(c)) {
+    if (off_rings(c)) {
       *room = kPipeAtom;
       return 0;
     }
@@ -217,8 +217,8 @@ Outcome stream_to_pipe(int in_fd, Socket* s, int out_fd, std::size_t count, bool
     const iovec part{&first, 1};
     Outcome result = receive_stream(in_fd, s, &part, 1, MSG_PEEK);
     if (!result.is_value() || result.value() <= 0) return result;
-    result = downgraded(s->connection) ? move_rest_to_pipe(in_fd, s, out_fd, count, buffer)
-                                       : move_to_pipe(in_fd, s, out_fd, count, buffer);
+    result = off_rings(s->connection) ? move_rest_to_pipe(in_fd, s, out_fd, count, buffer)
+                                      : move_to_pipe(in_fd, s, out_fd, count, buffer);
     // Another user of the pipe or of the stream was faster: begin again.
     if (result == 0 || (result == -EAGAIN && !dont_wait)) continue;
     return result;

@@ -35,7 +35,7 @@ Outcome shutdown_locked(int fd, Socket* s, int how) {
   Hold tx(c->tx);
   if (tx.owns() && !still_under(fd, s, c)) return kNotOurs;
   absorb_events(c);
-  if (follow_due(c) || downgraded(c)) return kNotOurs;
+  if (follow_due(c) || off_rings(c)) return kNotOurs;
   {
     Hold hold(c->state_lock);
     const int error = conn::on_shutdown(c->state, how);
@@ -54,7 +54,7 @@ Outcome shutdown_locked(int fd, Socket* s, int how) {
     // Threads of ours that sleep must see it: shutting down the bell's receiving half wakes them. The
     // peer's rings fail from then on, so later waits fall back to short pauses.
     sys::raw(SYS_shutdown, fd, SHUT_RD);
-    c->bell_shut = true;
+    c->bell_state.shut = true;
   }
   return 0;
 }
@@ -65,7 +65,7 @@ Outcome shutdown_stream(int fd, Socket* s, int how) {
   if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;
   if (!follow_downgrade(fd, s)) return -EAGAIN;
   const Outcome r =
-      downgraded(s->connection) ? shutdown_with_rest(fd, s, how) : shutdown_locked(fd, s, how);
+      off_rings(s->connection) ? shutdown_with_rest(fd, s, how) : shutdown_locked(fd, s, how);
   if (leaves_rings(s->connection)) follow_downgrade(fd, s);
   rouse_missed();
   return r;
@@ -76,13 +76,13 @@ std::uint32_t stream_events(Socket* s, std::uint32_t wanted) {
   bool data = false;
   bool room = false;
   follow_downgrade(-1, s);
-  if (!downgraded(c)) {
+  if (!off_rings(c)) {
     Hold rx(c->rx);
     absorb_events(c);
     data = readable_bytes(c) >= c->read_low_water;
   }
   if (follow_due(c)) follow_downgrade(-1, s);
-  if (downgraded(c)) return events_with_rest(-1, s, wanted);
+  if (off_rings(c)) return events_with_rest(-1, s, wanted);
   if ((wanted & (POLLOUT | POLLWRNORM)) != 0) {
     Hold tx(c->tx);
     c->write_end().take_echo();
@@ -95,7 +95,7 @@ std::uint32_t stream_events(Socket* s, std::uint32_t wanted) {
 std::uint64_t bytes_available(Socket* s) {
   if (s->connection->peer.load(std::memory_order_acquire) == nullptr) look_at_bell(-1, s);
   follow_downgrade(-1, s);
-  if (downgraded(s->connection)) return available_with_rest(s);
+  if (off_rings(s->connection)) return available_with_rest(s);
   Hold rx(s->connection->rx);
   return readable_bytes(s->connection);
 }
@@ -103,7 +103,7 @@ std::uint64_t bytes_available(Socket* s) {
 std::uint64_t bytes_unsent(Socket* s) {
   Connection* c = s->connection;
   follow_downgrade(-1, s);
-  if (downgraded(c)) return unsent_with_rest(s);
+  if (off_rings(c)) return unsent_with_rest(s);
   Hold tx(c->tx);
   ring::Writer writer = c->write_end();
   if (writer.refresh() != ring::Status::kOk) reset_untrusted(c);

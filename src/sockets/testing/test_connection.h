@@ -8,6 +8,7 @@
 
 #include "ring/writer.h"
 #include "sockets/connection/areas.h"
+#include "sockets/connection/carriage.h"
 #include "sockets/connection/connection.h"
 #include "sockets/options/options.h"
 #include "sockets/process/socket.h"
@@ -100,7 +101,7 @@ struct ShuntedPair {
   static void join(const TestEnd& end, const TestEnd& other) {
     Connection* c = end.connection();
     c->reader.generation = other.generation;
-    c->peer.store(map_area(other.area_fd, 0, layout::kAreaBytes, other.generation));
+    connected(c, map_area(other.area_fd, 0, layout::kAreaBytes, other.generation));
     ASSERT_NE(nullptr, c->peer.load());
     ::close(other.area_fd);
   }

@@ -33,7 +33,7 @@ long add_connection(EpollSet* set, Socket* s, int fd, const epoll_event& event) 
   }
   set->recent[fd % kRecent] = e;
   make_hot(e);
-  if (follow_due(s->connection) || downgraded(s->connection)) note_missed(s);
+  if (follow_due(s->connection) || off_rings(s->connection)) note_missed(s);
   kick(set);
   return 0;
 }

@@ -67,7 +67,7 @@ std::uint32_t due_with_rest(EpollEntry* e, bool take) {
 std::uint32_t due_events(EpollEntry* e, bool take) {
   if (e->spent || e->dormant || e->watched != Watched::kConnection) return 0;
   Connection* c = e->socket->connection;
-  if (downgraded(c)) return due_with_rest(e, take);
+  if (off_rings(c)) return due_with_rest(e, take);
   const layout::Area* peer = c->peer.load(std::memory_order_acquire);
   std::uint64_t head = 0;
   bool data = false;
@@ -76,7 +76,7 @@ std::uint32_t due_events(EpollEntry* e, bool take) {
     if (Untrusted(peer->hot.flags).copy_acquire() != 0) absorb_events(c);
     head = Untrusted(peer->hot.head).copy_acquire();
     // A racing reader may take the bytes first; the program's read then finds nothing, as it would.
-    data = head - c->reader.tail >= c->read_low_water && !c->poisoned.load(kRelaxed);
+    data = head - c->reader.tail >= c->read_low_water && !lost(c);
   }
   if (c->gone_noticed.load(kRelaxed)) absorb_events(c);
   if (follow_due(c)) {
@@ -117,7 +117,7 @@ std::uint32_t due_events(EpollEntry* e, bool take) {
 
 bool arm(EpollEntry* e) {
   Connection* c = e->socket->connection;
-  if (downgraded(c)) return due_events(e, false) != 0;  // the kernel tells
+  if (off_rings(c)) return due_events(e, false) != 0;  // the kernel tells
   {
     Hold rx(c->rx);
     if (!e->armed_read) c->read_armed_epolls.fetch_add(1, std::memory_order_seq_cst);

@@ -35,7 +35,7 @@ void watch_plain(EpollEntry* e) {
 void watch_again(EpollEntry* e) {
   Socket* s = e->socket;
   epoll_event event = bell_event(e);
-  if (downgraded(s->connection)) {
+  if (off_rings(s->connection)) {
     e->rest_mask = kernel_events_with_rest(s, e->events);
     event.events = e->rest_mask | EPOLLET;  // the entry is hot: the level is looked at there
   }
@@ -55,7 +55,7 @@ void catch_up(Socket* s) {
   if (pinned == s && s->kind.load(std::memory_order_acquire) == Kind::kConnection) {
     Connection* c = s->connection;
     const bool followed = follow_due(c) && follow_downgrade(fd, s);
-    if (!followed && downgraded(c) && !settle(s)) rewatch_registrations(s);
+    if (!followed && off_rings(c) && !settle(s)) rewatch_registrations(s);
   }
   unpin(pinned);
 }

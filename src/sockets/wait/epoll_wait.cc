@@ -93,7 +93,7 @@ int sort_events(EpollSet* set, const epoll_event* events, int count, epoll_event
     }
     disarm(e);
     make_hot(e);  // unless dormant
-    if (downgraded(e->socket->connection)) {
+    if (off_rings(e->socket->connection)) {
       e->fresh = true;
       // Also for an entry that reports nothing now: its rest leaves.
       events_with_rest(e->fd, e->socket, 0);

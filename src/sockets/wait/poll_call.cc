@@ -61,7 +61,7 @@ int PollCall::look() {
     if (is_connection(s)) {
       const bool want_bell = s->connection->peer.load(std::memory_order_acquire) == nullptr;
       if (want_bell) look_at_bell(fds_[i].fd, s);
-      if (armed_ && leaves_rings(s->connection) && follow_due(s->connection)) {
+      if (armed_ && follow_due(s->connection)) {
         again_ = true;  // follow_downgrade() waits for sleepers, of which we are one
         continue;
       }
@@ -113,7 +113,7 @@ void PollCall::arm(bool force) {
       sockets_[i] = nullptr;
       continue;
     }
-    if (downgraded(c)) continue;  // nobody rings any more: the kernel watches the stream itself
+    if (off_rings(c)) continue;  // nobody rings any more: the kernel watches the stream itself
     {
       Hold rx(c->rx);
       if (rx.owns()) arm_read(c);
@@ -187,7 +187,7 @@ void PollCall::prepare(bool with_bells) {
     if (is_connection(s)) {
       const auto wanted = static_cast<std::uint16_t>(fds_[i].events);
       const std::uint32_t events =
-          downgraded(s->connection) ? kernel_events_with_rest(s, wanted) : POLLIN;
+          off_rings(s->connection) ? kernel_events_with_rest(s, wanted) : POLLIN;
       kernel_[i].events = static_cast<short>(static_cast<short>(events) | kBellBit);
       if (!with_bells) kernel_[i].fd = -1;
     } else if (s->listener != nullptr) {
