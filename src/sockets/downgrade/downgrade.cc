@@ -8,6 +8,7 @@
 #include "sockets/bell/bell.h"
 #include "sockets/bell/look.h"
 #include "sockets/connection/carriage.h"
+#include "sockets/downgrade/entry.h"
 #include "sockets/downgrade/follow.h"
 #include "sockets/downgrade/plain_bell.h"
 #include "sys/kernel.h"
@@ -116,6 +117,17 @@ Begun begin(int fd, const Socket* s) {
   return Begun::kYes;
 }
 
+// With all three locks held: begins, if nothing is in the way.
+Begun try_to_begin(int fd, const Socket* s) {
+  const Connection* c = s->connection;
+  if (c->bell_state.shut) return Begun::kNoWay;
+  if (c->peer.load(kRelaxed) == nullptr || c->gone_noticed.load(kRelaxed) || c->state.dead ||
+      lost(c)) {
+    return Begun::kPeerGone;
+  }
+  return sleeps_for_room(c) ? Begun::kBusy : begin(fd, s);
+}
+
 // A CONNECTED that is under way is waited for. False: the listener has not accepted yet.
 bool has_area(int fd, Socket* s, std::int64_t deadline) {
   Connection* c = s->connection;
@@ -137,9 +149,9 @@ Downgraded finish_rest(int fd, Socket* s) {
   for (;;) {
     if (settle(s)) return Downgraded::kYes;
     {
-      const Still still(c);
-      if (!still.complete() || unread_rest(c) != 0) return Downgraded::kNotNow;
-      if (!still_under(fd, s, c)) return Downgraded::kYes;
+      const Entry in(fd, s, Side::kBoth);
+      if (in.way() == Way::kElsewhere) return Downgraded::kYes;
+      if (in.way() != Way::kRest || unread_rest(c) != 0) return Downgraded::kNotNow;
       if (unsent_rest(c) == 0)
         return Downgraded::kNotNow;  // an error is still to be reported to this program
       const std::uint64_t before = c->rest_sent;
@@ -161,22 +173,16 @@ Downgraded downgrade(int fd, Socket* s, std::int64_t deadline) {
     return Downgraded::kNotNow;
   }
   int busy = 0;
-  for (int tries = 0; !off_rings(c); ++tries) {
-    if (tries == 4 || !follow_downgrade(fd, s)) return Downgraded::kNotNow;
+  for (int tries = 0; tries < 5; ++tries) {
     Begun begun = Begun::kPeerFirst;
     {
-      const Still still(c);
-      if (!still.complete()) return Downgraded::kNotNow;
-      if (!still_under(fd, s, c)) return Downgraded::kYes;
-      if (off_rings(c)) break;
+      const Entry in(fd, s, Side::kBoth);
+      if (in.way() == Way::kInside || in.way() == Way::kLater) return Downgraded::kNotNow;
+      if (in.way() == Way::kElsewhere) return Downgraded::kYes;
+      if (in.way() == Way::kRest) break;
       absorb_events(c);
       if (follow_due(c)) continue;
-      const bool gone = c->peer.load(kRelaxed) == nullptr || c->gone_noticed.load(kRelaxed) ||
-                        c->state.dead || lost(c);
-      begun = c->bell_state.shut   ? Begun::kNoWay
-              : gone               ? Begun::kPeerGone
-              : sleeps_for_room(c) ? Begun::kBusy
-                                   : begin(fd, s);
+      begun = try_to_begin(fd, s);
       if (begun == Begun::kPeerFirst) apply(c, conn::CarriageEvent::kPeerLeft);
     }
     if (begun == Begun::kBusy) {
@@ -189,7 +195,7 @@ Downgraded downgrade(int fd, Socket* s, std::int64_t deadline) {
     if (begun == Begun::kNoWay) return Downgraded::kNotNow;
     if (begun == Begun::kPeerGone) return Downgraded::kPeerGone;
   }
-  return finish_rest(fd, s);
+  return off_rings(c) ? finish_rest(fd, s) : Downgraded::kNotNow;
 }
 
 }  // namespace shunt::sockets

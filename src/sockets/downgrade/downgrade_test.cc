@@ -2,11 +2,13 @@
 #include "sockets/downgrade/downgrade.h"
 
 #include <poll.h>
+#include <sys/wait.h>
 
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "sockets/connection/carriage.h"
 #include "sockets/downgrade/rest.h"
 #include "sockets/holders/orphan.h"
 #include "sockets/process/result.h"
@@ -300,6 +302,37 @@ TEST_F(DowngradeTest, APeerThatIsGoneLeavesItsBytes) {
   char buffer[16];
   EXPECT_EQ(5, ::recv(a.fd, buffer, sizeof buffer, 0));
   EXPECT_EQ(0, ::recv(a.fd, buffer, sizeof buffer, 0)) << "then the end of the stream";
+}
+
+// A process that shares the connection is killed inside a lock: what the lock guards may be half changed.
+void die_inside(Lock& lock) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    forget_thread_id();
+    lock.acquire();
+    ::_exit(0);
+  }
+  ASSERT_EQ(child, ::waitpid(child, nullptr, 0));
+}
+
+TEST_F(DowngradeTest, AHolderThatWasKilledInsideResetsTheRestToo) {
+  ASSERT_EQ(Downgraded::kYes, downgrade(a.fd, a.socket));
+  b.connection()->state.pending_error = ETIMEDOUT;  // still to be reported: that is a rest, too
+  char buffer[16];
+  stream_events(b.socket, POLLIN);
+  ASSERT_EQ(conn::Carriage::kRest, carriage(b.connection()));
+  die_inside(b.connection()->rx);
+  EXPECT_EQ(-ECONNRESET, take(b, buffer, sizeof buffer));
+  EXPECT_EQ(conn::Carriage::kLost, carriage(b.connection()));
+}
+
+TEST_F(DowngradeTest, AHolderThatWasKilledInsideIsNoticedByShutdownAndDowngrade) {
+  die_inside(b.connection()->tx);
+  EXPECT_EQ(-ENOTCONN, shutdown_stream(b.fd, b.socket, SHUT_WR));
+  EXPECT_EQ(conn::Carriage::kLost, carriage(b.connection()));
+  die_inside(a.connection()->tx);
+  EXPECT_EQ(Downgraded::kPeerGone, downgrade(a.fd, a.socket))
+      << "lost: there is no peer to agree with";
 }
 
 TEST_F(DowngradeTest, NotAcceptedYet) {

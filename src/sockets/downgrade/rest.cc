@@ -11,6 +11,7 @@
 #include "sockets/bell/sleep.h"
 #include "sockets/connection/buffers.h"
 #include "sockets/connection/carriage.h"
+#include "sockets/downgrade/entry.h"
 #include "sockets/downgrade/plain_bell.h"
 #include "sockets/process/result.h"
 #include "sockets/process/status.h"
@@ -91,9 +92,9 @@ Outcome receive_with_rest(int fd, Socket* s, const iovec* parts, std::size_t cou
   for (;;) {
     if (settle(s)) return kNotOurs;
     {
-      Hold rx(c->rx);
-      if (!rx.owns()) return dont_wait ? -EAGAIN : -EINTR;
-      if (!still_under(fd, s, c)) return kNotOurs;
+      const Entry in(fd, s, Side::kRead);
+      if (in.way() == Way::kInside) return dont_wait ? -EAGAIN : -EINTR;
+      if (in.way() != Way::kRest) return kNotOurs;
       const long n = gather_rest(c, parts, count, flags);
       if (n > 0 && (flags & MSG_PEEK) == 0) {
         count_received(s, static_cast<std::uint64_t>(n));
@@ -101,8 +102,8 @@ Outcome receive_with_rest(int fd, Socket* s, const iovec* parts, std::size_t cou
       if (n > 0) return n;
     }
     {
-      Hold tx(c->tx);
-      if (tx.owns() && still_under(fd, s, c)) send_rest(fd, c);
+      const Entry in(fd, s, Side::kWrite);
+      if (in.way() == Way::kRest) send_rest(fd, c);
     }
     if (settle(s)) return kNotOurs;
     msghdr m{};
@@ -130,9 +131,11 @@ Outcome send_with_rest(int fd, Socket* s, const iovec* parts, std::size_t count,
     if (done == 0 && settle(s)) return kNotOurs;
     long result = 0;
     {
-      Hold tx(c->tx);
-      if (!tx.owns()) return -EAGAIN;
-      if (s->connection != c || lookup(fd) != s) return done > 0 ? static_cast<long>(done) : -EBADF;
+      const Entry in(fd, s, Side::kWrite);
+      if (in.way() == Way::kInside) return -EAGAIN;
+      if (in.way() == Way::kElsewhere) return done > 0 ? static_cast<long>(done) : -EBADF;
+      // Lost just now: the rings say so, or the next call.
+      if (in.way() != Way::kRest) return done > 0 ? Outcome(static_cast<long>(done)) : kNotOurs;
       result = c->state.write_shut ? -EPIPE : send_rest(fd, c);
       if (result == 0 && unsent_rest(c) == 0) {
         result = transmit(fd, parts, count, done, flags);
@@ -152,8 +155,8 @@ Outcome send_with_rest(int fd, Socket* s, const iovec* parts, std::size_t count,
 Outcome shutdown_with_rest(int fd, Socket* s, int how) {
   Connection* c = s->connection;
   if (settle(s)) return kNotOurs;
-  Hold tx(c->tx);
-  if (tx.owns() && !still_under(fd, s, c)) return kNotOurs;
+  const Entry in(fd, s, Side::kWrite);
+  if (in.way() != Way::kRest && in.way() != Way::kInside) return kNotOurs;
   {
     Hold hold(c->state_lock);
     if (how != SHUT_RD) c->state.write_shut = true;
@@ -170,8 +173,8 @@ std::uint32_t events_with_rest(int fd, Socket* s, std::uint32_t wanted) {
   bool readable = false;
   bool sent = false;
   {
-    Hold tx(c->tx);
-    if (tx.owns() && still_under(fd, s, c)) send_rest(fd, c);
+    const Entry in(fd, s, Side::kWrite);
+    if (in.way() == Way::kRest) send_rest(fd, c);
     sent = unsent_rest(c) == 0;
   }
   {
@@ -210,8 +213,8 @@ void send_rest_before_close(int fd, Socket* s, std::int64_t deadline) {
   for (;;) {
     std::uint64_t before = 0;
     {
-      Hold tx(c->tx);
-      if (!tx.owns() || !off_rings(c) || !still_under(fd, s, c)) return;
+      const Entry in(fd, s, Side::kWrite);
+      if (in.way() != Way::kRest) return;
       before = c->rest_sent;
       if (send_rest(fd, c) < 0 || unsent_rest(c) == 0) return;
       if (c->rest_sent != before) continue;

@@ -11,6 +11,7 @@
 #include "sockets/bell/look.h"
 #include "sockets/bell/sleep.h"
 #include "sockets/connection/carriage.h"
+#include "sockets/downgrade/entry.h"
 #include "sockets/downgrade/follow.h"
 #include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
@@ -74,11 +75,18 @@ std::size_t take(int fd, Connection* c, Scatter& to, int flags, std::size_t peek
   return total;
 }
 
-// With rx held: the answer when no further byte could be moved, although the peer's head was at
-// `seen`. 1: look again. `keep_error`: bytes are to be reported now, an error by the next call.
-long nothing_there(Connection* c, std::uint64_t seen, bool keep_error) {
+// Why nothing more could be moved: look again, or the answer; -EAGAIN: wait.
+struct Nothing {
+  bool look_again;
+  long answer;
+};
+
+// With rx held, when no further byte could be moved although the peer's head was at `seen`. `keep_error`: bytes are to
+// be reported now, an error by the next call.
+Nothing nothing_there(Connection* c, std::uint64_t seen, bool keep_error) {
+  constexpr Nothing kLookAgain{true, 0};
   absorb_events(c);
-  if (follow_due(c)) return 1;
+  if (follow_due(c)) return kLookAgain;
   conn::ReadEnd known{};
   {
     Hold hold(c->state_lock);
@@ -87,14 +95,14 @@ long nothing_there(Connection* c, std::uint64_t seen, bool keep_error) {
   // A FIN seen by now is behind data that may have come since our look. Of a peer that lied nothing more
   // is read, whatever its head said before.
   const std::uint64_t end = c->reader.tail + readable_bytes(c);
-  if (end != seen && !lost(c)) return 1;
+  if (end != seen && !lost(c)) return kLookAgain;
   Hold hold(c->state_lock);
-  if (keep_error && c->state.pending_error != 0) return 0;
+  if (keep_error && c->state.pending_error != 0) return {false, 0};
   const conn::Answer a = conn::on_read(c->state, false, known);
-  if (a.verdict == conn::Verdict::kLookAgain) return 1;
-  if (a.verdict == conn::Verdict::kEndOfFile) return 0;
-  if (a.verdict == conn::Verdict::kError) return -a.error;
-  return -EAGAIN;
+  if (a.verdict == conn::Verdict::kLookAgain) return kLookAgain;
+  if (a.verdict == conn::Verdict::kEndOfFile) return {false, 0};
+  if (a.verdict == conn::Verdict::kError) return {false, -a.error};
+  return {false, -EAGAIN};
 }
 
 // A racy look at what would end a wait for data; the caller decides under the locks.
@@ -159,97 +167,137 @@ long wait_readable(int fd, Socket* s, std::uint64_t seen, std::int64_t deadline,
   return result;
 }
 
+// One call of the program.
+class Receiving {
+ public:
+  Receiving(int fd, Socket* s, const iovec* parts, std::size_t count, int flags)
+      : fd_(fd),
+        s_(s),
+        c_(s->connection),
+        parts_(parts),
+        count_(count),
+        flags_(flags),
+        to_(parts, count),
+        nothing_wanted_(to_.room() == 0) {}
+
+  Outcome run() {
+    for (;;) {
+      Step step = Step::kAnswer;
+      {
+        Entry in(fd_, s_, Side::kRead);
+        switch (in.way()) {
+          case Way::kRings:
+            step = move();
+            break;
+          case Way::kRest:
+            in.release();
+            receive_behind_rest();
+            break;
+          case Way::kElsewhere:
+            // Closed by another thread. As in the kernel, a receive that slept through it still takes
+            // what has come; the number may be another file by now, so nothing is rung.
+            result_ = pinned_ ? Outcome(-EBADF) : kNotOurs;
+            if (pinned_) total_ += take(-1, c_, to_, flags_, peeked());
+            break;
+          case Way::kInside:
+            result_ = dont_wait() ? -EAGAIN : -EINTR;
+            break;
+          case Way::kLater:
+            result_ = -EINTR;
+            break;
+        }
+      }
+      if (step == Step::kWait && wait()) continue;
+      if (step != Step::kAgain) break;
+    }
+    rouse_missed();
+    if (pinned_) unpin(s_);
+    return total_ > 0 ? Outcome(static_cast<long>(total_)) : result_;
+  }
+
+ private:
+  enum class Step { kAnswer, kAgain, kWait };
+
+  bool dont_wait() const { return c_->nonblocking.load(kRelaxed) || (flags_ & MSG_DONTWAIT) != 0; }
+  bool peeks() const { return (flags_ & MSG_PEEK) != 0; }
+  bool waits_for_all() const { return (flags_ & MSG_WAITALL) != 0; }
+  std::size_t peeked() const { return peeks() ? total_ : 0; }
+
+  // With rx held and the rings in use.
+  Step move() {
+    const std::size_t n = take(fd_, c_, to_, flags_, peeked());
+    total_ += n;
+    if (n > 0 && !peeks()) {
+      vain_ = {};
+      count_received(s_, n);
+    }
+    if (nothing_wanted_ && readable_bytes(c_) > 0) {
+      result_ = 0;
+      return Step::kAnswer;
+    }
+    if (!nothing_wanted_ && to_.room() == 0) return Step::kAnswer;
+    if (total_ > 0 && !waits_for_all()) return Step::kAnswer;
+    if (total_ == 0 && c_->peer.load(kRelaxed) == nullptr) look_at_bell(fd_, s_);
+    // What the look in take() has found, not what may have come since: the wait is for more.
+    seen_ = c_->reader.head;
+    const Nothing nothing = nothing_there(c_, seen_, total_ > 0);
+    if (nothing.look_again && !nothing_wanted_) return Step::kAgain;
+    result_ = nothing.look_again ? 0 : nothing.answer;
+    if (result_ != -EAGAIN) return Step::kAnswer;
+    if (dont_wait()) return glance(fd_, s_) ? Step::kAgain : Step::kAnswer;
+    if (!pinned_) pin(s_);
+    pinned_ = true;
+    return Step::kWait;
+  }
+
+  void receive_behind_rest() {
+    const Undo undo([this] {
+      if (pinned_) unpin(s_);
+    });
+    if (nothing_wanted_) result_ = receive_with_rest(fd_, s_, parts_, count_, flags_);
+    while (to_.room() > 0 && (total_ == 0 || waits_for_all())) {
+      const iovec part{to_.at(), to_.room()};
+      result_ = receive_with_rest(fd_, s_, &part, 1, flags_);
+      if (result_ == kNotOurs && total_ > 0) {
+        result_ =
+            sys::recv(fd_, part.iov_base, part.iov_len, flags_ & (MSG_DONTWAIT | MSG_WAITALL));
+      }
+      if (!result_.is_value() || result_.value() <= 0 || peeks()) return;
+      total_ += static_cast<std::size_t>(result_.value());
+      to_.advance(static_cast<std::size_t>(result_.value()));
+    }
+  }
+
+  // For data. False: the time is over, or a handler ends the call.
+  bool wait() {
+    if (deadline_ < 0) deadline_ = deadline_from(c_->read_timeout_ns, sys::monotonic_ns());
+    const Undo undo([this] { unpin(s_); });
+    result_ = wait_readable(fd_, s_, seen_, deadline_, vain_);
+    return result_.value() >= 0;
+  }
+
+  const int fd_;
+  Socket* const s_;
+  Connection* const c_;
+  const iovec* const parts_;
+  const std::size_t count_;
+  const int flags_;
+  Scatter to_;
+  const bool nothing_wanted_;  // recv() of 0 bytes waits for data all the same
+  std::size_t total_ = 0;
+  std::uint64_t seen_ = 0;
+  std::int64_t deadline_ = -1;  // not started
+  bool pinned_ = false;
+  VainWakes vain_;
+  Outcome result_ = 0;
+};
+
 }  // namespace
 
 Outcome receive_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int flags) {
   if ((flags & MSG_OOB) != 0) return -EINVAL;  // no urgent data: TCP says the same
   if ((flags & MSG_ERRQUEUE) != 0) return -EAGAIN;
-  Connection* c = s->connection;
-  Scatter to(parts, count);
-  const bool nothing_wanted = to.room() == 0;  // recv() of 0 bytes waits for data all the same
-  std::size_t total = 0;
-  std::int64_t deadline = -1;  // not started
-  bool pinned = false;
-  VainWakes vain;
-  Outcome result = 0;
-  for (;;) {
-    std::uint64_t seen = 0;
-    if (leaves_rings(c)) {
-      if (!follow_downgrade(fd, s)) {
-        result = -EINTR;
-        break;
-      }
-      if (off_rings(c)) {
-        const Undo undo([s, pinned] {
-          if (pinned) unpin(s);
-        });
-        if (nothing_wanted) result = receive_with_rest(fd, s, parts, count, flags);
-        while (to.room() > 0 && (total == 0 || (flags & MSG_WAITALL) != 0)) {
-          const iovec part{to.at(), to.room()};
-          result = receive_with_rest(fd, s, &part, 1, flags);
-          if (result == kNotOurs && total > 0) {
-            result =
-                sys::recv(fd, part.iov_base, part.iov_len, flags & (MSG_DONTWAIT | MSG_WAITALL));
-          }
-          if (!result.is_value() || result.value() <= 0 || (flags & MSG_PEEK) != 0) break;
-          total += static_cast<std::size_t>(result.value());
-          to.advance(static_cast<std::size_t>(result.value()));
-        }
-        break;
-      }
-    }
-    {
-      Hold rx(c->rx);
-      if (!rx.owns()) {
-        result = c->nonblocking.load(kRelaxed) || (flags & MSG_DONTWAIT) != 0 ? -EAGAIN : -EINTR;
-        break;
-      }
-      if (c->rx.recovered()) reset_broken(c);
-      if (leaves_rings(c)) continue;
-      if (!still_under(fd, s, c)) {
-        // Closed by another thread. As in the kernel, a receive that slept through it still takes
-        // what has come; the number may be another file by now, so nothing is rung.
-        result = pinned ? Outcome(-EBADF) : kNotOurs;
-        if (pinned) total += take(-1, c, to, flags, (flags & MSG_PEEK) != 0 ? total : 0);
-        break;
-      }
-      const std::size_t n = take(fd, c, to, flags, (flags & MSG_PEEK) != 0 ? total : 0);
-      total += n;
-      if (n > 0 && (flags & MSG_PEEK) == 0) {
-        vain = {};
-        count_received(s, n);
-      }
-      if (nothing_wanted && readable_bytes(c) > 0) {
-        result = 0;
-        break;
-      }
-      if ((!nothing_wanted && to.room() == 0) || (total > 0 && (flags & MSG_WAITALL) == 0)) break;
-      if (total == 0 && c->peer.load(kRelaxed) == nullptr) look_at_bell(fd, s);
-      // What the look in take() has found, not what may have come since: the wait is for more.
-      seen = c->reader.head;
-      result = nothing_there(c, seen, total > 0);
-      if (result == 1 && nothing_wanted) result = 0;
-      if (result == 1) continue;
-      if (result != -EAGAIN) break;
-      if (c->nonblocking.load(kRelaxed) || (flags & MSG_DONTWAIT) != 0) {
-        if (glance(fd, s)) continue;
-        break;
-      }
-      if (!pinned) pin(s);
-      pinned = true;
-    }
-    if (deadline < 0) {
-      deadline = deadline_from(c->read_timeout_ns, sys::monotonic_ns());
-    }
-    {
-      const Undo undo([s] { unpin(s); });
-      result = wait_readable(fd, s, seen, deadline, vain);
-    }
-    if (result.value() < 0) break;
-  }
-  rouse_missed();
-  if (pinned) unpin(s);
-  return total > 0 ? Outcome(static_cast<long>(total)) : result;
+  return Receiving(fd, s, parts, count, flags).run();
 }
 
 }  // namespace shunt::sockets

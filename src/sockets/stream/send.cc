@@ -13,6 +13,7 @@
 #include "sockets/connection/buffers.h"
 #include "sockets/connection/carriage.h"
 #include "sockets/connection/trim.h"
+#include "sockets/downgrade/entry.h"
 #include "sockets/downgrade/follow.h"
 #include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
@@ -185,84 +186,128 @@ long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
   return result;
 }
 
+namespace {
+
+// One call of the program.
+class Sending {
+ public:
+  Sending(int fd, Socket* s, const iovec* parts, std::size_t count, int flags)
+      : fd_(fd),
+        s_(s),
+        c_(s->connection),
+        parts_(parts),
+        count_(count),
+        flags_(flags),
+        size_(total_size(parts, count)) {}
+
+  Outcome run() {
+    for (;;) {
+      Step step = Step::kAnswer;
+      {
+        Entry in(fd_, s_, Side::kWrite);
+        switch (in.way()) {
+          case Way::kRings:
+            step = append();
+            break;
+          case Way::kRest:
+            in.release();
+            send_behind_rest();
+            break;
+          case Way::kElsewhere:
+            result_ = done_ > 0 || pinned_ ? Outcome(-EBADF) : kNotOurs;
+            break;
+          case Way::kInside:
+            return defer(c_, parts_, count_);
+          case Way::kLater:
+            result_ = -EAGAIN;
+            break;
+        }
+      }
+      if (step == Step::kWait && wait()) continue;
+      if (step != Step::kAgain) break;
+    }
+    // The peer has left its rings while we wrote: what we wrote is sent over the bell.
+    if (leaves_rings(c_)) follow_downgrade(fd_, s_);
+    rouse_missed();
+    if (pinned_) unpin(s_);
+    return done_ > 0 || size_ == 0 ? Outcome(static_cast<long>(done_)) : result_;
+  }
+
+ private:
+  enum class Step { kAnswer, kAgain, kWait };
+
+  bool dont_wait() const { return (flags_ & MSG_DONTWAIT) != 0 || c_->nonblocking.load(kRelaxed); }
+
+  // With tx held and the rings in use.
+  Step append() {
+    if (done_ > 0 && write_over(c_)) return Step::kAnswer;  // the next call reports why
+    // Unread bytes, as far as known: a peer that is alive and fast leaves none behind.
+    c_->write_end().take_echo();
+    if (c_->write_end().in_flight() > 0) glance(fd_, s_);
+    const conn::Answer allowed = may_send(c_);
+    if (follow_due(c_)) return Step::kAgain;
+    if (allowed.verdict == conn::Verdict::kDiscard) {
+      done_ = size_;  // as the write that TCP answers with RST
+      return Step::kAnswer;
+    }
+    if (allowed.verdict == conn::Verdict::kError) {
+      result_ = -allowed.error;
+      return Step::kAnswer;
+    }
+    if (deferred.size > 0) flush_deferred(fd_, s_);
+    const std::size_t n = put(fd_, s_, parts_, count_, done_);
+    done_ += n;
+    if (n > 0) vain_ = {};
+    if (deferred.size > 0) flush_deferred(fd_, s_);
+    if (done_ == size_) return Step::kAnswer;
+    // The peer's tail was found to be a lie just now: that is the answer, not EAGAIN.
+    if (n == 0 && lost(c_)) return Step::kAgain;
+    c_->space_lacks.fetch_add(1, kRelaxed);
+    result_ = -EAGAIN;
+    if (dont_wait()) return Step::kAnswer;
+    if (!pinned_) pin(s_);
+    pinned_ = true;
+    return Step::kWait;
+  }
+
+  void send_behind_rest() {
+    if (done_ > 0 && dont_wait()) return;
+    const Undo undo([this] {
+      if (pinned_) unpin(s_);
+    });
+    result_ = send_with_rest(fd_, s_, parts_, count_, done_, flags_);
+    if (result_.is_value() && result_.value() > 0) {
+      done_ = static_cast<std::size_t>(result_.value());
+    }
+  }
+
+  // For room. False: the time is over, or a handler ends the call.
+  bool wait() {
+    if (deadline_ < 0) deadline_ = deadline_from(c_->write_timeout_ns, sys::monotonic_ns());
+    const Undo undo([this] { unpin(s_); });
+    result_ = wait_writable(fd_, s_, deadline_, vain_);
+    return result_.value() >= 0;
+  }
+
+  const int fd_;
+  Socket* const s_;
+  Connection* const c_;
+  const iovec* const parts_;
+  const std::size_t count_;
+  const int flags_;
+  const std::size_t size_;
+  std::size_t done_ = 0;
+  std::int64_t deadline_ = -1;  // not started
+  bool pinned_ = false;
+  VainWakes vain_;
+  Outcome result_ = 0;
+};
+
+}  // namespace
+
 Outcome send_stream(int fd, Socket* s, const iovec* parts, std::size_t count, int flags) {
   if ((flags & ~kIgnored) != 0) return -EOPNOTSUPP;
-  Connection* c = s->connection;
-  const std::size_t size = total_size(parts, count);
-  const bool dont_wait = (flags & MSG_DONTWAIT) != 0;
-  std::size_t done = 0;
-  std::int64_t deadline = -1;  // not started
-  bool pinned = false;
-  VainWakes vain;
-  Outcome result = 0;
-  for (;;) {
-    if (leaves_rings(c)) {
-      if (!follow_downgrade(fd, s)) {
-        result = -EAGAIN;
-        break;
-      }
-      if (off_rings(c)) {
-        if (done > 0 && (dont_wait || c->nonblocking.load(kRelaxed))) break;
-        const Undo undo([s, pinned] {
-          if (pinned) unpin(s);
-        });
-        result = send_with_rest(fd, s, parts, count, done, flags);
-        if (result.is_value() && result.value() > 0)
-          done = static_cast<std::size_t>(result.value());
-        break;
-      }
-    }
-    {
-      Hold tx(c->tx);
-      if (!tx.owns()) return defer(c, parts, count);
-      if (c->tx.recovered()) reset_broken(c);
-      if (leaves_rings(c)) continue;
-      if (!still_under(fd, s, c)) {
-        result = done > 0 || pinned ? Outcome(-EBADF) : kNotOurs;
-        break;
-      }
-      if (done > 0 && write_over(c)) break;  // the next call reports why
-      // Unread bytes, as far as known: a peer that is alive and fast leaves none behind.
-      c->write_end().take_echo();
-      if (c->write_end().in_flight() > 0) glance(fd, s);
-      const conn::Answer allowed = may_send(c);
-      if (leaves_rings(c)) continue;
-      if (allowed.verdict == conn::Verdict::kDiscard) {
-        done = size;  // discarded, as the write that TCP answers with RST
-        break;
-      }
-      if (allowed.verdict == conn::Verdict::kError) {
-        result = -allowed.error;
-        break;
-      }
-      if (deferred.size > 0) flush_deferred(fd, s);
-      const std::size_t n = put(fd, s, parts, count, done);
-      done += n;
-      if (n > 0) vain = {};
-      if (deferred.size > 0) flush_deferred(fd, s);
-      if (done == size) break;
-      // The peer's tail was found to be a lie just now: that is the answer, not EAGAIN.
-      if (n == 0 && lost(c)) continue;
-      c->space_lacks.fetch_add(1, kRelaxed);
-      result = -EAGAIN;
-      if (c->nonblocking.load(kRelaxed) || dont_wait) break;
-      if (!pinned) pin(s);
-      pinned = true;
-    }
-    if (deadline < 0) {
-      deadline = deadline_from(c->write_timeout_ns, sys::monotonic_ns());
-    }
-    {
-      const Undo undo([s] { unpin(s); });
-      result = wait_writable(fd, s, deadline, vain);
-    }
-    if (result.value() < 0) break;
-  }
-  // The peer has left its rings while we wrote: what we wrote is sent over the bell.
-  if (leaves_rings(c)) follow_downgrade(fd, s);
-  rouse_missed();
-  if (pinned) unpin(s);
-  return done > 0 || size == 0 ? Outcome(static_cast<long>(done)) : result;
+  return Sending(fd, s, parts, count, flags).run();
 }
 
 }  // namespace shunt::sockets

@@ -8,6 +8,7 @@
 #include "sockets/bell/checked_rings.h"
 #include "sockets/bell/look.h"
 #include "sockets/connection/carriage.h"
+#include "sockets/downgrade/entry.h"
 #include "sockets/downgrade/follow.h"
 #include "sockets/process/result.h"
 #include "sockets/process/status.h"
@@ -169,9 +170,10 @@ long pipe_to_stream(int in_fd, int out_fd, Socket* s, std::size_t count, bool do
 long move_to_pipe(int in_fd, Socket* s, int out_fd, std::size_t count,
                   const TransferBuffer& buffer) {
   Connection* c = s->connection;
-  Hold rx(c->rx);
-  if (!rx.owns()) return -EINTR;
-  if (lookup(in_fd) != s) return -EBADF;
+  const Entry in(in_fd, s, Side::kRead);
+  if (in.way() == Way::kRest) return 0;  // just now
+  if (in.way() == Way::kElsewhere) return -EBADF;
+  if (in.way() != Way::kRings) return -EINTR;
   std::size_t total = 0;
   while (total < count && readable_bytes(c) > 0) {
     ring::Reader reader = c->read_end();

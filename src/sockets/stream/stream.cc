@@ -9,6 +9,7 @@
 #include "sockets/bell/checked_rings.h"
 #include "sockets/bell/look.h"
 #include "sockets/connection/carriage.h"
+#include "sockets/downgrade/entry.h"
 #include "sockets/downgrade/follow.h"
 #include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
@@ -30,12 +31,11 @@ bool concerns_sleepers(const Connection* c, int how) {
   return how != SHUT_WR || waits_for_space || c->state.read_shut || c->state.peer_finished;
 }
 
-Outcome shutdown_locked(int fd, Socket* s, int how) {
+// With tx held, or by a handler that interrupted its holder. 0 or -errno; kNotOurs: look again.
+Outcome shut_rings(int fd, Socket* s, int how) {
   Connection* c = s->connection;
-  Hold tx(c->tx);
-  if (tx.owns() && !still_under(fd, s, c)) return kNotOurs;
   absorb_events(c);
-  if (follow_due(c) || off_rings(c)) return kNotOurs;
+  if (leaves_rings(c)) return kNotOurs;
   {
     Hold hold(c->state_lock);
     const int error = conn::on_shutdown(c->state, how);
@@ -63,9 +63,24 @@ Outcome shutdown_locked(int fd, Socket* s, int how) {
 
 Outcome shutdown_stream(int fd, Socket* s, int how) {
   if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR) return -EINVAL;
-  if (!follow_downgrade(fd, s)) return -EAGAIN;
-  const Outcome r =
-      off_rings(s->connection) ? shutdown_with_rest(fd, s, how) : shutdown_locked(fd, s, how);
+  Outcome r = kNotOurs;
+  {
+    Entry in(fd, s, Side::kWrite);
+    switch (in.way()) {
+      case Way::kRings:
+      case Way::kInside:
+        r = shut_rings(fd, s, how);
+        break;
+      case Way::kRest:
+        in.release();
+        r = shutdown_with_rest(fd, s, how);
+        break;
+      case Way::kElsewhere:
+        break;
+      case Way::kLater:
+        return -EAGAIN;
+    }
+  }
   if (leaves_rings(s->connection)) follow_downgrade(fd, s);
   rouse_missed();
   return r;
