@@ -5,6 +5,7 @@
 // positive errno when !ok().
 #pragma once
 
+#include <cassert>
 #include <cstdlib>
 #include <utility>
 
@@ -23,9 +24,18 @@ class [[nodiscard]] Result {
   bool ok() const { return error_ == 0; }
   explicit operator bool() const { return ok(); }
   int error() const { return error_; }
-  T& value() { return value_; }
-  const T& value() const { return value_; }
-  T take() { return std::move(value_); }
+  T& value() {
+    assert(ok());
+    return value_;
+  }
+  const T& value() const {
+    assert(ok());
+    return value_;
+  }
+  T take() {
+    assert(ok());
+    return std::move(value_);
+  }
 
  private:
   T value_;

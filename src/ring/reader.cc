@@ -1,6 +1,7 @@
 #include "ring/reader.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 
 #include "base/untrusted.h"
@@ -35,6 +36,7 @@ Status Reader::refresh() {
   if (Untrusted(hot.generation).copy() != s_->generation) return Status::kCorrupt;
   if (head - s_->tail > layout::kStreamBytes || head < s_->head) return Status::kCorrupt;
   s_->head = head;
+  assert(available() <= layout::kStreamBytes);
   s_->flags |= flags;
   return Status::kOk;
 }
@@ -107,6 +109,7 @@ std::size_t Reader::copy(std::uint64_t skip, std::uint8_t* out, std::size_t size
 }
 
 Status Reader::consume(std::uint64_t size) {
+  assert(size <= available() && s_->offset <= kSegmentBytes);
   std::uint32_t segment = s_->segment;
   std::uint64_t offset = s_->offset + size;
   if (offset > kSegmentBytes) {

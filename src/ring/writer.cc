@@ -1,6 +1,7 @@
 #include "ring/writer.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 
 #include "base/untrusted.h"
@@ -72,6 +73,7 @@ bool Writer::is_free(std::uint32_t index) const {
 }
 
 void Writer::enter(std::uint32_t index) {
+  assert(index < kSegmentCount && (s_->members >> index & 1) != 0);
   layout::SegmentControl& c = own_->segment[index];
   s_->base[index] = s_->head;
   s_->segment = index;
@@ -134,6 +136,8 @@ std::size_t Writer::append(const std::uint8_t* data, std::size_t size, Status* s
   std::memcpy(layout::segment_data(own_, s_->segment) + s_->offset, data, n);
   s_->offset += static_cast<std::uint32_t>(n);
   s_->head += n;
+  assert(s_->head - s_->base[s_->segment] == s_->offset && s_->offset <= kSegmentBytes);
+  assert(in_flight() <= layout::kStreamBytes);
   layout::SegmentControl& c = own_->segment[s_->segment];
   c.end.store(s_->offset, kRelaxed);
   c.length.store(s_->offset, kRelaxed);
@@ -156,6 +160,7 @@ void Writer::publish_inline(std::uint64_t start) {
 }
 
 void Writer::publish() {
+  assert(s_->published - s_->tail <= in_flight());
   const std::uint64_t start = s_->published;
   const std::uint64_t n = s_->head - start;
   if (n == 0) return;
@@ -241,6 +246,7 @@ void Writer::shrink() {
   const std::uint64_t kept = (std::uint64_t{1} << current) | (std::uint64_t{1} << keep);
   s_->released |= s_->members & ~kept;
   s_->members = kept;
+  assert(segments() == kMinSegments);
   s_->next[keep] = static_cast<std::uint8_t>(current);
   own_->segment[keep].next.store(current, kRelaxed);
 }

@@ -1,5 +1,6 @@
 #include "sockets/bell/bell.h"
 
+#include <cassert>
 #include <cerrno>
 
 #include "base/untrusted.h"
@@ -43,6 +44,7 @@ std::uint32_t try_ring(int fd, Connection* c) {
 }  // namespace
 
 void ring(int fd, Connection* connection) {
+  assert(connection->tx.held_by_me() || connection->rx.held_by_me());
   count_ring();
   if (connection->relayed) rung_far.store(true, std::memory_order_relaxed);
   std::uint32_t plain = try_ring(fd, connection);
@@ -77,11 +79,13 @@ void leave_sleep(Connection* c) {
 }
 
 void arm_read(Connection* c) {
+  assert(c->rx.held_by_me());
   c->bell_state.maybe_rung.store(true, std::memory_order_seq_cst);
   c->read_end().begin_wait();
 }
 
 void disarm_read(Connection* c) {
+  assert(c->rx.held_by_me());
   if (c->bell_state.sleepers.load(std::memory_order_seq_cst) == 0 &&
       c->read_armed_epolls.load(std::memory_order_seq_cst) == 0) {
     c->read_end().end_wait();
@@ -89,11 +93,13 @@ void disarm_read(Connection* c) {
 }
 
 void arm_write(Connection* c) {
+  assert(c->tx.held_by_me());
   c->bell_state.maybe_rung.store(true, std::memory_order_seq_cst);
   c->write_end().begin_wait();
 }
 
 void disarm_write(Connection* c) {
+  assert(c->tx.held_by_me());
   if (c->bell_state.sleepers.load(std::memory_order_seq_cst) == 0 &&
       c->write_armed_epolls.load(std::memory_order_seq_cst) == 0) {
     c->write_end().end_wait();

@@ -1,5 +1,6 @@
 #include "sockets/bell/look.h"
 
+#include <cassert>
 #include <cerrno>
 #include <cstring>
 
@@ -33,6 +34,7 @@ std::uint32_t fate_of(const Connection* c) {
 // The first message on a connecting side's bell; `keep`: leave it there, for others who sleep until
 // the bell is readable. With c->bell held.
 void take_connected(int fd, Connection* c, bool keep) {
+  assert(c->bell.held_by_me());
   wire::MessageBytes bytes;
   int area_fd = -1;
   int fd_count = 0;
@@ -63,6 +65,7 @@ void take_connected(int fd, Connection* c, bool keep) {
 
 // False: it was lost before, or travels without the peer's memory. With state_lock held.
 bool lose_locked(Connection* c) {
+  assert(c->state_lock.held_by_me());
   if (!apply(c, CarriageEvent::kUntrusted)) return false;
   conn::on_lost(c->state);
   c->trouble.store(true, std::memory_order_release);
@@ -78,6 +81,7 @@ bool lose(Connection* c) {
 
 // Plain bytes follow the mark: keep what was read of them for follow_downgrade(). With c->bell held.
 bool find_mark(Connection* c, const std::uint8_t* bytes, std::size_t size) {
+  assert(c->bell.held_by_me());
   const std::uint8_t* mark = bytes;
   while (mark != bytes + size && *mark == wire::kRing) ++mark;
   if (mark == bytes + size || *mark != wire::kPlainMark || c->relayed) return false;
@@ -121,6 +125,7 @@ void peer_leaves(Connection* c) {
 
 void drain(int fd, Socket* socket, bool others_sleep) {
   Connection* c = socket->connection;
+  assert(c->bell.held_by_me());
   if (leaves_rings(c)) return;  // what is on the bell now is the mark, or the stream
   if (c->peer.load(kRelaxed) == nullptr) {
     if (c->gone_noticed.load(kRelaxed)) return;
@@ -172,6 +177,7 @@ void look_at_bell(int fd, Socket* socket, bool hang_up) {
 
 bool glance(int fd, Socket* socket) {
   Connection* c = socket->connection;
+  assert(c->tx.held_by_me() || c->rx.held_by_me());
   const std::uint64_t now = ticks();
   if (now < socket->next_glance.load(kRelaxed)) return false;
   socket->next_glance.store(now + kGlanceEveryUs * ticks_per_us, kRelaxed);

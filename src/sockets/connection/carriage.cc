@@ -1,5 +1,7 @@
 #include "sockets/connection/carriage.h"
 
+#include <cassert>
+
 namespace shunt::sockets {
 
 bool apply(Connection* c, conn::CarriageEvent event) {
@@ -16,6 +18,7 @@ bool apply(Connection* c, conn::CarriageEvent event) {
 }
 
 void connected(Connection* c, const layout::Area* peer) {
+  assert(peer != nullptr);
   // Release: whoever sees the pointer sees the generation of the area.
   c->peer.store(peer, std::memory_order_release);
   apply(c, conn::CarriageEvent::kConnected);

@@ -1,5 +1,6 @@
 #include "sockets/connection/connection.h"
 
+#include <cassert>
 #include <cstring>
 
 #include "sockets/connection/areas.h"
@@ -94,6 +95,7 @@ Connection* allocate_connection() {
 }
 
 void free_connection(Connection* connection) {
+  assert(connection->tx.held_by_me() && connection->rx.held_by_me());
   void* page = connection;
   if (connection->fork_generation != fork_generation) {
     // A forked process may still use the page: leave it to them, unlocked, and put a fresh one in its

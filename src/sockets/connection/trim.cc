@@ -1,5 +1,7 @@
 #include "sockets/connection/trim.h"
 
+#include <cassert>
+
 #include "sockets/thread/spin.h"
 #include "sys/kernel.h"
 
@@ -16,6 +18,7 @@ std::atomic<std::uint32_t> grown_count{0};
 std::atomic<std::uint64_t> last_look{0};
 
 void give_back(Connection* c, ring::Writer& writer) {
+  assert(c->tx.held_by_me());
   std::uint64_t bits = writer.take_released();
   while (bits != 0) {
     const auto index = static_cast<std::uint32_t>(__builtin_ctzll(bits));
@@ -26,6 +29,7 @@ void give_back(Connection* c, ring::Writer& writer) {
 
 // True: forget it. With tx held.
 bool trim(Connection* c) {
+  assert(c->tx.held_by_me());
   if (c->own == nullptr || !c->remembered_as_grown) return true;
   ring::Writer writer = c->write_end();
   const bool drained = writer.refresh() == ring::Status::kOk && writer.in_flight() == 0;
@@ -41,6 +45,7 @@ bool trim(Connection* c) {
 }  // namespace
 
 void settle_segments(Connection* c) {
+  assert(c->tx.held_by_me());
   ring::Writer writer = c->write_end();
   if (c->writer.released != 0) give_back(c, writer);
   if (c->remembered_as_grown || writer.segments() <= kGrownSegments) return;

@@ -1,6 +1,7 @@
 #include "sockets/downgrade/downgrade.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 
 #include "base/untrusted.h"
@@ -45,6 +46,7 @@ std::uint64_t carried_bytes(int fd) {
 }
 
 bool send_mark(int fd, Connection* c) {
+  assert(c->tx.held_by_me());
   ring::Writer writer = c->write_end();
   const std::uint64_t head = c->writer.head;
   const std::uint64_t from = head - std::min(writer.in_flight(), carried_bytes(fd));
@@ -85,6 +87,7 @@ enum class Begun { kYes, kPeerFirst, kPeerGone, kBusy, kNoWay };
 // The first end's part. With all three locks held.
 Begun begin(int fd, const Socket* s) {
   Connection* c = s->connection;
+  assert(c->tx.held_by_me() && c->rx.held_by_me() && c->bell.held_by_me());
   layout::SwitchLine& own = c->own->switch_line;
   own.plain.store(layout::kSwitching, std::memory_order_seq_cst);
   ring::full_fence();  // announce before looking at the peer's line; pairs with ring() and begin()
@@ -120,6 +123,7 @@ Begun begin(int fd, const Socket* s) {
 // With all three locks held: begins, if nothing is in the way.
 Begun try_to_begin(int fd, const Socket* s) {
   const Connection* c = s->connection;
+  assert(c->tx.held_by_me() && c->rx.held_by_me() && c->bell.held_by_me());
   if (c->bell_state.shut) return Begun::kNoWay;
   if (c->peer.load(kRelaxed) == nullptr || c->gone_noticed.load(kRelaxed) || c->state.dead ||
       lost(c)) {

@@ -1,6 +1,7 @@
 #include "sockets/downgrade/follow.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 
 #include "sockets/bell/look.h"
@@ -28,6 +29,7 @@ bool take_exactly(int fd, std::uint64_t count) {
 // Reads the bell up to and including the mark, and nothing of what lies behind it: that may be for another
 // holder. (Some of it is in the stash if a drain came upon the mark unawares.)
 bool find_position(int fd, Connection* c, std::uint64_t* position) {
+  assert(c->bell.held_by_me());
   std::uint8_t bytes[256];
   const std::uint8_t* mark = bytes;
   if (stashed(c) >= kMarkBytes) {
@@ -72,6 +74,7 @@ bool skip_carried(int fd, Connection* c, std::uint64_t count) {
 // makes no sense. With all three locks held.
 bool follow(int fd, const Socket* s) {
   Connection* c = s->connection;
+  assert(c->tx.held_by_me() && c->rx.held_by_me() && c->bell.held_by_me());
   std::uint64_t carried_from = 0;
   if (c->bell_state.connected_left && !take_exactly(fd, wire::kMessageBytes)) return false;
   c->bell_state.connected_left = false;

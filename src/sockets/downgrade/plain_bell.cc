@@ -1,5 +1,6 @@
 #include "sockets/downgrade/plain_bell.h"
 
+#include <cassert>
 #include <cerrno>
 
 #include "sockets/connection/carriage.h"
@@ -36,6 +37,7 @@ void prepare_bell(int fd, const Socket* s) {
 }
 
 void publish_plain(int fd, Connection* c) {
+  assert(c->tx.held_by_me() && c->rx.held_by_me() && c->bell.held_by_me());
   c->read_end().end_wait();
   c->write_end().end_wait();
   // Release: who sees it sees the final head and tail, and finds the mark on the bell.
@@ -55,6 +57,7 @@ bool read_empty(int fd) {
 }
 
 long send_rest(int fd, Connection* c) {
+  assert(c->tx.held_by_me());
   while (unsent_rest(c) > 0) {
     const std::uint8_t* data = nullptr;
     const std::size_t n = c->write_end().written(c->rest_sent, &data);

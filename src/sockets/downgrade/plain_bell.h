@@ -3,6 +3,7 @@
 // Thread safety: the locks that each function names are held.
 #pragma once
 
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 
@@ -16,10 +17,14 @@ inline std::size_t stashed(const Connection* c) {
 }
 // Bytes of the rest that are still to be given to the program. With rx held.
 inline std::uint64_t unread_rest(Connection* c) {
+  assert(c->rx.held_by_me());
   return (c->own != nullptr ? c->read_end().available() : 0) + stashed(c);
 }
 // Bytes of the rest that are still to be sent over the bell. With tx held.
-inline std::uint64_t unsent_rest(const Connection* c) { return c->writer.head - c->rest_sent; }
+inline std::uint64_t unsent_rest(const Connection* c) {
+  assert(c->tx.held_by_me());
+  return c->writer.head - c->rest_sent;
+}
 
 inline constexpr std::size_t kMarkBytes = 16;  // mark, 7 zeros, position (little-endian)
 inline constexpr int kMostReads = 4096;        // of the bell, in one go

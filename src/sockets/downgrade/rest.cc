@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 #include <cstring>
 
@@ -26,6 +27,7 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 // From the area, then from the stash, into `out`. With rx held.
 std::size_t take_rest(Connection* c, std::uint64_t skip, std::uint8_t* out, std::size_t size,
                       bool keep) {
+  assert(c->rx.held_by_me());
   ring::Status status = ring::Status::kOk;
   if (skip < c->read_end().available()) {
     const std::size_t n = c->read_end().copy(skip, out, size, &status);

@@ -50,7 +50,7 @@ void finish_sending(int fd, Socket* s, std::uint32_t pins, std::int64_t deadline
   send_rest_before_close(fd, s, deadline);
 }
 
-Leave::Leave(int fd, const Socket* s, std::uint32_t pins) {
+Leave::Leave(int fd, const Socket* s, std::uint32_t pins, const Still& /*still*/) {
   const bool last = s != nullptr && s->kind.load(std::memory_order_acquire) == Kind::kConnection &&
                     s->refs.load(std::memory_order_acquire) == 1 + pins &&
                     s->connection->holders.load(std::memory_order_acquire) == 1;

@@ -25,8 +25,8 @@ void finish_sending(int fd, Socket* s, std::uint32_t pins, std::int64_t deadline
 // we have written in our area, or is seen here, and what we have written is sent over the bell first.
 class Leave {
  public:
-  // With the connection's locks held. `pins`: the caller's own.
-  Leave(int fd, const Socket* s, std::uint32_t pins);
+  // `still`: of the connection of `s`. `pins`: the caller's own.
+  Leave(int fd, const Socket* s, std::uint32_t pins, const Still& still);
   ~Leave() {
     if (line_ != nullptr) line_->ringing.fetch_sub(1, std::memory_order_release);
   }
@@ -49,7 +49,7 @@ void leave_with(int fd, Socket* s, std::uint32_t pins, std::int64_t deadline, Go
   for (int i = 0;; ++i) {
     if (s != nullptr) finish_sending(fd, s, pins, deadline);
     const Still still(connection_of(s));
-    Leave leave(fd, s, pins);
+    Leave leave(fd, s, pins, still);
     if (!leave.allowed() && i < kLeaveTries) {
       sys::sched_yield();
       continue;

@@ -1,5 +1,7 @@
 #include "sockets/process/socket.h"
 
+#include <cassert>
+
 #include "sockets/process/missed.h"
 #include "sockets/process/status.h"
 #include "sockets/process/table.h"
@@ -119,7 +121,9 @@ Socket* lookup_pinned(int fd) {
 }
 
 void unpin(Socket* socket) {
-  if (socket->refs.fetch_sub(1, std::memory_order_acq_rel) == 1) release(socket);
+  const std::uint32_t refs = socket->refs.fetch_sub(1, std::memory_order_acq_rel);
+  assert(refs != 0);
+  if (refs == 1) release(socket);
 }
 
 void note_bell(int fd, Socket* socket) {

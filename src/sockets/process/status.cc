@@ -1,6 +1,7 @@
 #include "sockets/process/status.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 #include <new>
 
@@ -45,6 +46,7 @@ void copy_address(layout::StatusAddress* out, const wire::Endpoint& from) {
 
 // With the lock held.
 void make_page() {
+  assert(lock.held_by_me());
   page_failed = true;
   int fd = sys::memfd_create(layout::kStatusPageName, MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return;
@@ -80,6 +82,7 @@ void make_page() {
 
 // With the lock held; null: none can be made.
 StatusPage* the_page() {
+  assert(lock.held_by_me());
   if (page.load(kRelaxed) == nullptr && !page_failed) make_page();
   return page.load(kRelaxed);
 }
@@ -99,6 +102,7 @@ StatusEntry* allocate(StatusPage* p) {
 }
 
 void release(StatusPage* p, StatusEntry* entry) {
+  assert(lock.held_by_me());
   const auto index = static_cast<std::size_t>(entry - p->entry);
   used[index / 64] &= ~(std::uint64_t{1} << (index % 64));
   first_free_word = std::min(first_free_word, index / 64);
@@ -145,6 +149,7 @@ void count_connection(StatusPage* p, EntryVia via) {
 }
 
 void fill(StatusPage* p, StatusEntry* entry, const StatusReport& what) {
+  assert(lock.held_by_me());
   const EntryChange change(entry);
   const auto via = static_cast<std::uint32_t>(what.via);
   if (entry->via.load(kRelaxed) != via) {
@@ -282,12 +287,14 @@ void count_untrusted_reset() { count(&StatusPage::resets_untrusted); }
 void count_kept_back() { count(&StatusPage::kept_back); }
 
 void count_sent(Socket* s, std::uint64_t bytes) {
+  assert(s->connection->tx.held_by_me());
   auto& total = s->connection->bytes_sent;
   total.store(total.load(kRelaxed) + bytes, kRelaxed);
   add_sent(s->status, bytes);
 }
 
 void count_received(Socket* s, std::uint64_t bytes) {
+  assert(s->connection->rx.held_by_me());
   auto& total = s->connection->bytes_received;
   total.store(total.load(kRelaxed) + bytes, kRelaxed);
   add_received(s->status, bytes);

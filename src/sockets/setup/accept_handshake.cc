@@ -1,5 +1,6 @@
 #include "sockets/setup/accept_handshake.h"
 
+#include <cassert>
 #include <cerrno>
 
 #include "base/untrusted.h"
@@ -191,6 +192,7 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
 }  // namespace
 
 long finish_handshake(int bell, int listener_fd, Socket* listener, int flags, bool relocate) {
+  assert(listener->lock.held_by_me());
   Request r;
   long result = receive_request(bell, &r);
   if (result == -EAGAIN) return -EAGAIN;

@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 
 #include "sockets/process/config.h"
@@ -68,6 +69,7 @@ void remove_pending(Listener* l, int index) {
 // Accepts on the rendezvous and completes whatever CONNECT is at hand. The new descriptor, -EAGAIN,
 // or another -errno of accept4 (EMFILE, ...).
 long accept_shunted(int listener_fd, Socket* s, int flags) {
+  assert(s->lock.held_by_me());
   Listener* l = s->listener;
   for (int i = 0; i < l->pending_count; ++i) {
     const long fd = finish_handshake(l->pending[i], listener_fd, s, flags, true);

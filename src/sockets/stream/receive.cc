@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 
 #include "base/untrusted.h"
@@ -51,6 +52,7 @@ class Scatter {
 
 // Moves what is there into `to`. With rx held.
 std::size_t take(int fd, Connection* c, Scatter& to, int flags, std::size_t peeked) {
+  assert(c->rx.held_by_me());
   ring::Reader reader = c->read_end();
   std::size_t total = 0;
   ring::Status status = ring::Status::kOk;
@@ -84,6 +86,7 @@ struct Nothing {
 // With rx held, when no further byte could be moved although the peer's head was at `seen`. `keep_error`: bytes are to
 // be reported now, an error by the next call.
 Nothing nothing_there(Connection* c, std::uint64_t seen, bool keep_error) {
+  assert(c->rx.held_by_me());
   constexpr Nothing kLookAgain{true, 0};
   absorb_events(c);
   if (follow_due(c)) return kLookAgain;
@@ -225,6 +228,7 @@ class Receiving {
 
   // With rx held and the rings in use.
   Step move() {
+    assert(c_->rx.held_by_me() && !off_rings(c_));
     const std::size_t n = take(fd_, c_, to_, flags_, peeked());
     total_ += n;
     if (n > 0 && !peeks()) {

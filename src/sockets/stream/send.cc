@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 #include <cstring>
 
@@ -56,6 +57,7 @@ long defer(Connection* c, const iovec* parts, std::size_t count) {
 // Makes bytes visible and wakes the reader. With tx held.
 void publish(int fd, Socket* s, ring::Writer& writer) {
   Connection* c = s->connection;
+  assert(c->tx.held_by_me());
   writer.publish();
   if (c->peer.load(kRelaxed) == nullptr) {
     // The accepting side may have mapped our area and gone to sleep before we know its: its CONNECTED
@@ -71,6 +73,7 @@ void publish(int fd, Socket* s, ring::Writer& writer) {
 // Appends as much as fits. With tx held. Returns bytes appended; *error: corrupt peer.
 std::size_t put(int fd, Socket* s, const iovec* parts, std::size_t count, std::size_t skip) {
   Connection* c = s->connection;
+  assert(c->tx.held_by_me());
   ring::Writer writer = c->write_end();
   writer.take_echo();
   std::size_t total = 0;
@@ -123,6 +126,7 @@ void flush_deferred(int fd, Socket* s) {
 
 // With tx held: kGo, kDiscard or kError.
 conn::Answer may_send(Connection* c) {
+  assert(c->tx.held_by_me());
   if (!c->trouble.load(std::memory_order_acquire)) {
     const layout::Area* peer = c->peer.load(kRelaxed);
     // The line was read for its waiting flags moments ago: no extra transfer.
@@ -240,6 +244,7 @@ class Sending {
 
   // With tx held and the rings in use.
   Step append() {
+    assert(c_->tx.held_by_me() && !off_rings(c_));
     if (done_ > 0 && write_over(c_)) return Step::kAnswer;  // the next call reports why
     // Unread bytes, as far as known: a peer that is alive and fast leaves none behind.
     c_->write_end().take_echo();

@@ -34,6 +34,7 @@ bool concerns_sleepers(const Connection* c, int how) {
 // With tx held, or by a handler that interrupted its holder. 0 or -errno; kNotOurs: look again.
 Outcome shut_rings(int fd, Socket* s, int how) {
   Connection* c = s->connection;
+  assert(c->tx.held_by_me());
   absorb_events(c);
   if (leaves_rings(c)) return kNotOurs;
   {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <cassert>
 #include <cstdint>
 
 namespace shunt::sockets {
@@ -35,11 +36,16 @@ class Lock {
                                          std::memory_order_relaxed);
   }
   void release() {
+    assert(held_by_me());
     if ((word_.exchange(0, std::memory_order_release) & kWaiters) != 0) wake();
   }
   // In the child of a fork, for locks in private memory: whoever held it does not exist here.
   void reset_after_fork() { word_.store(0, std::memory_order_relaxed); }
   void forget_recovery() { recovered_.store(0, std::memory_order_relaxed); }
+  // For assertions: the calling thread is inside, perhaps further down its stack.
+  bool held_by_me() const {
+    return (word_.load(std::memory_order_relaxed) & ~kWaiters) == thread_id();
+  }
   bool recovered() const { return recovered_.load(std::memory_order_relaxed) != 0; }
 
  private:

@@ -1,5 +1,6 @@
 #include "sockets/wait/epoll_control.h"
 
+#include <cassert>
 #include <cerrno>
 
 #include "sockets/connection/carriage.h"
@@ -42,6 +43,7 @@ long add_connection(EpollSet* set, Socket* s, int fd, const epoll_event& event) 
 // back for every request costs no system call: the kernel's registration stays, and its edges mean
 // nothing while the entry is dormant. With the set's lock held.
 long change_entry(EpollEntry* e, int op, const epoll_event* event) {
+  assert(e->set->lock.held_by_me());
   if (op == EPOLL_CTL_ADD && !e->dormant) return -EEXIST;
   if (op != EPOLL_CTL_ADD && e->dormant) return -ENOENT;
   if (op == EPOLL_CTL_DEL) {

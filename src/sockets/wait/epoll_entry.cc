@@ -1,6 +1,7 @@
 #include "sockets/wait/epoll_entry.h"
 
 #include <algorithm>
+#include <cassert>
 
 #include "base/untrusted.h"
 #include "sockets/bell/bell.h"
@@ -18,6 +19,7 @@ constexpr std::uint32_t kOut = EPOLLOUT | EPOLLWRNORM;
 }  // namespace
 
 void make_hot(EpollEntry* e) {
+  assert(e->set->lock.held_by_me());
   if (e->hot || e->dormant || e->watched != Watched::kConnection) return;
   e->hot = true;
   if (e->socket->connection->relayed) e->set->spin.far = true;
@@ -35,6 +37,7 @@ void make_hot(EpollEntry* e) {
 }
 
 void make_cold(EpollEntry* e) {
+  assert(e->set->lock.held_by_me());
   if (!e->hot) return;
   e->hot = false;
   EpollEntry*& head = e->set->hot;
@@ -52,6 +55,7 @@ namespace {
 // Of a downgraded connection that still has a rest. An edge is what the kernel reported: it made the entry
 // fresh. More edges than needed do no harm, and this does not last.
 std::uint32_t due_with_rest(EpollEntry* e, bool take) {
+  assert(e->set->lock.held_by_me());
   const std::uint32_t mask = events_with_rest(e->fd, e->socket, e->events);
   if (e->rest_mask != kernel_events_with_rest(e->socket, e->events)) note_missed(e->socket);
   if (mask == 0 || ((e->events & EPOLLET) != 0 && !e->fresh)) return 0;
@@ -65,6 +69,7 @@ std::uint32_t due_with_rest(EpollEntry* e, bool take) {
 }  // namespace
 
 std::uint32_t due_events(EpollEntry* e, bool take) {
+  assert(e->set->lock.held_by_me());
   if (e->spent || e->dormant || e->watched != Watched::kConnection) return 0;
   Connection* c = e->socket->connection;
   if (off_rings(c)) return due_with_rest(e, take);
@@ -116,6 +121,7 @@ std::uint32_t due_events(EpollEntry* e, bool take) {
 }
 
 bool arm(EpollEntry* e) {
+  assert(e->set->lock.held_by_me());
   Connection* c = e->socket->connection;
   if (off_rings(c)) return due_events(e, false) != 0;  // the kernel tells
   {
@@ -137,6 +143,7 @@ bool arm(EpollEntry* e) {
 }
 
 void disarm(EpollEntry* e) {
+  assert(e->set->lock.held_by_me());
   Connection* c = e->socket->connection;
   if (e->armed_read) {
     e->armed_read = false;

@@ -29,7 +29,10 @@ void destroy_set(Socket* s) {
   if (set == nullptr) return;
   SignalsBlocked blocked;
   Hold registered(registry);
-  while (set->entries != nullptr) forget(set->entries);
+  {
+    Hold hold(set->lock);
+    while (set->entries != nullptr) forget(set->entries);
+  }
   if (set->kick != 0) sys::close(set->kick);
   sys::munmap(set, kSetBytes);
 }
@@ -60,11 +63,15 @@ void epolls_after_fork() {
   registry.reset_after_fork();
   for_each(
       [](int, Socket* s, void*) {
-        if (s->epoll != nullptr) {
-          s->epoll->lock.reset_after_fork();
-          s->epoll->inherited = true;
-        }
+        if (s->epoll == nullptr) return;
+        s->epoll->lock.reset_after_fork();
+        s->epoll->inherited = true;
+      },
+      nullptr, 0, table_limit());
+  for_each(
+      [](int, Socket* s, void*) {
         for (EpollEntry* e = s->registrations; e != nullptr; e = e->next_of_socket) {
+          Hold hold(e->set->lock);
           e->armed_read = e->armed_write = false;
           e->fresh = true;
           make_hot(e);

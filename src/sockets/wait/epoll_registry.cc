@@ -1,5 +1,7 @@
 #include "sockets/wait/epoll_registry.h"
 
+#include <cassert>
+
 #include "sockets/process/missed.h"
 #include "sockets/wait/epoll_entry.h"
 #include "sys/kernel.h"
@@ -19,6 +21,7 @@ EpollEntry* free_entries = nullptr;
 std::uint64_t secret = 0;  // upper 40 bits of every cookie
 
 EpollEntry* allocate_entry() {
+  assert(registry.held_by_me());
   if (free_entries == nullptr) {
     if (chunk_count == kChunks) return nullptr;
     void* memory = sys::mmap(nullptr, sizeof(EpollEntry) * kEntriesInChunk, PROT_READ | PROT_WRITE,
@@ -54,6 +57,7 @@ void count_special(EpollSet* set) {
 }  // namespace
 
 EpollEntry* find(const Socket* s, const EpollSet* set, int fd) {
+  assert(registry.held_by_me() && set->lock.held_by_me());
   for (EpollEntry* e = s->registrations; e != nullptr; e = e->next_of_socket) {
     if (e->set == set && e->fd == fd) return e;
   }
@@ -61,6 +65,7 @@ EpollEntry* find(const Socket* s, const EpollSet* set, int fd) {
 }
 
 void forget(EpollEntry* e) {
+  assert(registry.held_by_me() && e->set->lock.held_by_me());
   if (e->watched == Watched::kConnection) {
     disarm(e);
     make_cold(e);
@@ -76,6 +81,7 @@ void forget(EpollEntry* e) {
 }
 
 EpollEntry* remember(EpollSet* set, Socket* s, int fd, const epoll_event& event, Watched watched) {
+  assert(registry.held_by_me() && set->lock.held_by_me());
   EpollEntry* e = allocate_entry();
   if (e == nullptr) return nullptr;
   e->set = set;
@@ -94,6 +100,7 @@ EpollEntry* remember(EpollSet* set, Socket* s, int fd, const epoll_event& event,
 }
 
 void signal(EpollSet* set) {
+  assert(set->lock.held_by_me());
   const std::uint64_t one = 1;
   if (set->kick == 0) {
     const int fd = sys::eventfd2(0, O_CLOEXEC | O_NONBLOCK);

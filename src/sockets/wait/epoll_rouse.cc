@@ -1,5 +1,7 @@
 #include "sockets/wait/epoll_rouse.h"
 
+#include <cassert>
+
 #include "sockets/connection/carriage.h"
 #include "sockets/downgrade/follow.h"
 #include "sockets/downgrade/plain_bell.h"
@@ -14,6 +16,7 @@ namespace {
 
 // The program's own registration, for a connection that is nothing but a kernel socket now.
 void watch_plain(EpollEntry* e) {
+  assert(e->set->lock.held_by_me());
   disarm(e);
   make_cold(e);
   EpollSet* set = e->set;
@@ -33,6 +36,7 @@ void watch_plain(EpollEntry* e) {
 }
 
 void watch_again(EpollEntry* e) {
+  assert(e->set->lock.held_by_me());
   Socket* s = e->socket;
   epoll_event event = bell_event(e);
   if (off_rings(s->connection)) {

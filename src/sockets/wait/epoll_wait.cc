@@ -1,6 +1,7 @@
 #include "sockets/wait/epoll_wait.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 
 #include "base/untrusted.h"
@@ -38,6 +39,7 @@ long kernel_wait(int epfd, epoll_event* events, int max, const timespec* timeout
 
 // Reports hot entries into events[0, max). With the set's lock held.
 int scan(EpollSet* set, epoll_event* events, int max) {
+  assert(set->lock.held_by_me());
   int n = 0;
   EpollEntry* e = set->hot;
   if (e == nullptr) return 0;
@@ -75,6 +77,7 @@ void answer_bell(EpollEntry* e, std::uint32_t kernel_events) {
 // Sorts kernel events: the program's own go to `out`, ours make entries hot. Returns how many are
 // the program's. With the set's lock held.
 int sort_events(EpollSet* set, const epoll_event* events, int count, epoll_event* out) {
+  assert(set->lock.held_by_me());
   int n = 0;
   for (int i = 0; i < count; ++i) {
     bool kicked = false;
@@ -107,6 +110,7 @@ int sort_events(EpollSet* set, const epoll_event* events, int count, epoll_event
 
 // Nested instances with something to report that their kernel side does not show.
 int scan_nested(EpollSet* set, epoll_event* events, int max) {
+  assert(set->lock.held_by_me());
   int n = 0;
   for (EpollEntry* e = set->entries; e != nullptr && n < max; e = e->next_of_set) {
     if (e->watched != Watched::kEpoll || (e->events & EPOLLIN) == 0) continue;
@@ -158,6 +162,7 @@ bool hot_moved(EpollSet* set) {
 
 // Arms every hot entry. False: one of them has an event after all.
 bool arm_all(EpollSet* set) {
+  assert(set->lock.held_by_me());
   while (set->hot != nullptr) {
     EpollEntry* e = set->hot;
     if (arm(e)) return false;
