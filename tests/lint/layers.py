@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Checks src/ against the table in src/README.md: include directions and CMake dependencies.
 
-Also that every header has `#pragma once` and opens with a comment that says what it is for.
+Also that every header has `#pragma once` and opens with a comment that says what it is for, and that what only tests
+need is included by tests only.
 Usage: layers.py REPOSITORY. Prints one line for each violation; exit status 1 if there is any.
 """
 
@@ -9,54 +10,38 @@ import pathlib
 import re
 import sys
 
+sys.dont_write_bytecode = True
+from law import Law, folder_of, is_test  # noqa: E402
+
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"')
 DEPENDS = re.compile(r"shunt_layer\(\s*(\w+)([^)]*)\)")
 TEST_EXTRAS = {"sys", "base"}
+TEST_ROOM = "testing"
 
 
-def read_law(readme: pathlib.Path) -> dict[str, set[str]]:
-    """The table's rows, in order: folder -> folders it may include."""
-    law: dict[str, set[str]] = {}
-    in_table = False
-    for line in readme.read_text().splitlines():
-        if not line.startswith("|"):
-            in_table = False
-            continue
-        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
-        if cells[0] == "folder":
-            in_table = True
-        elif in_table and not cells[0].startswith("-"):
-            law[cells[0]] = set(cells[-1].split())
-    return law
+def may_include(law: Law, path: str, target: str) -> bool:
+    row, target_row = law.row_of(path), law.row_of(target)
+    if is_test(path) and target_row is not None and folder_of(target_row) == folder_of(path):
+        return True
+    return law.may_use(row, target_row) or (path.endswith("_test.cc") and target_row in TEST_EXTRAS)
 
 
-def check_law(law: dict[str, set[str]], src: pathlib.Path) -> list[str]:
-    """The table names every folder once, and only points to rows before (no cycles)."""
+def check_includes(law: Law, file: pathlib.Path, src: pathlib.Path) -> list[str]:
+    path = file.relative_to(src).as_posix()
     problems = []
-    known: set[str] = set()
-    for folder, allowed in law.items():
-        problems += [f"src/README.md: {folder} names {name}, which is no row above it"
-                     for name in sorted(allowed - known)]
-        known.add(folder)
-    folders = {path.name for path in src.iterdir() if path.is_dir()}
-    problems += [f"src/{name}: not in the table of src/README.md" for name in sorted(folders - known)]
-    problems += [f"src/README.md: no folder src/{name}" for name in sorted(known - folders)]
-    return problems
-
-
-def check_includes(path: pathlib.Path, folder: str, allowed: set[str], src: pathlib.Path) -> list[str]:
-    problems = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         match = INCLUDE.match(line)
         if not match:
             continue
-        where = f"{path.relative_to(src.parent)}:{number}"
+        where = f"src/{path}:{number}"
         target = match.group(1)
-        layer = target.split("/")[0]
         if "/" not in target or ".." in target.split("/"):
             problems.append(f'{where}: write the path from src/ in #include "{target}"')
-        elif layer not in allowed | {folder}:
-            problems.append(f"{where}: {folder} may not include {layer} ({target})")
+        elif not may_include(law, path, target):
+            problems.append(f"{where}: {law.row_of(path)} may not include "
+                            f"{law.row_of(target) or folder_of(target)} ({target})")
+        elif is_test(target) and not is_test(path):
+            problems.append(f"{where}: only tests may include {target}")
     return problems
 
 
@@ -70,33 +55,36 @@ def check_header(path: pathlib.Path, src: pathlib.Path) -> list[str]:
     return problems
 
 
-def check_cmake(folder: str, allowed: set[str], src: pathlib.Path) -> list[str]:
-    path = src / folder / "CMakeLists.txt"
-    if not path.exists():
-        return []
+def check_cmake(law: Law, path: pathlib.Path, src: pathlib.Path) -> list[str]:
+    """A folder is one target: it may depend on the folders that its rows name."""
+    folder = folder_of(path.relative_to(src).as_posix())
+    allowed = {folder_of(other) for row in law.rows_in(folder) for other in law.allowed[row]} - {folder}
     problems = []
-    for name, rest in DEPENDS.findall(path.read_text()):
+    for name, rest in DEPENDS.findall(path.read_text(encoding="utf-8")):
         depends = set(rest.partition("DEPENDS")[2].split())
-        problems += [f"src/{folder}/CMakeLists.txt: shunt_{name} may not depend on {extra}"
+        problems += [f"{path.relative_to(src.parent)}: shunt_{name} may not depend on {extra}"
                      for extra in sorted(depends - allowed)]
     return problems
 
 
 def check(root: pathlib.Path) -> list[str]:
     src = root / "src"
-    law = read_law(src / "README.md")
-    if not law:
+    law = Law(src / "README.md")
+    if not law.rows:
         return ["src/README.md: no table of folders"]
-    problems = check_law(law, src)
-    for folder, allowed in law.items():
-        for path in sorted((src / folder).rglob("*")):
-            if path.suffix not in (".h", ".cc"):
-                continue
-            extras = TEST_EXTRAS if path.name.endswith("_test.cc") else set()
-            problems += check_includes(path, folder, allowed | extras, src)
-            if path.suffix == ".h":
-                problems += check_header(path, src)
-        problems += check_cmake(folder, allowed, src)
+    problems = law.problems(src)
+    for file in sorted(src.rglob("*")):
+        path = file.relative_to(src).as_posix()
+        if file.name == "CMakeLists.txt" and file.parent != src:
+            problems += check_cmake(law, file, src)
+        if law.row_of(path) is None:
+            continue  # law.problems() has said so
+        if file.suffix in (".h", ".cc"):
+            problems += check_includes(law, file, src)
+            if file.parent.name == TEST_ROOM and not is_test(path):
+                problems.append(f"src/{path}: {TEST_ROOM} holds tests, and this is none by its name")
+        if file.suffix == ".h":
+            problems += check_header(file, src)
     return problems
 
 
