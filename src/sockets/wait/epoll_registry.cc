@@ -43,10 +43,22 @@ EpollEntry* allocate_entry() {
   return e;
 }
 
-template <EpollEntry* EpollEntry::*Next>
+// A socket or a set may have thousands of entries, and they come and go under the global lock.
+template <EpollEntry* EpollEntry::*Next, EpollEntry* EpollEntry::*Previous>
+void link(EpollEntry** head, EpollEntry* e) {
+  e->*Next = *head;
+  e->*Previous = nullptr;
+  if (*head != nullptr) (*head)->*Previous = e;
+  *head = e;
+}
+
+template <EpollEntry* EpollEntry::*Next, EpollEntry* EpollEntry::*Previous>
 void unlink(EpollEntry** head, EpollEntry* e) {
-  while (*head != nullptr && *head != e) head = &((*head)->*Next);
-  if (*head == e) *head = e->*Next;
+  EpollEntry* const next = e->*Next;
+  EpollEntry* const previous = e->*Previous;
+  assert(previous != nullptr || *head == e);
+  (previous != nullptr ? previous->*Next : *head) = next;
+  if (next != nullptr) next->*Previous = previous;
 }
 
 void count_special(EpollSet* set) {
@@ -73,8 +85,10 @@ void forget(EpollEntry* e) {
   if (e->watched != Watched::kPlain) e->set->special.fetch_sub(1, std::memory_order_relaxed);
   EpollEntry*& recent = e->set->recent[e->fd % kRecent];
   if (recent == e) recent = nullptr;
-  unlink<&EpollEntry::next_of_socket>(&e->socket->registrations, e);
-  unlink<&EpollEntry::next_of_set>(&e->set->entries, e);
+  if (e->watched == Watched::kEpoll) --e->set->nested;
+  unlink<&EpollEntry::next_of_socket, &EpollEntry::previous_of_socket>(&e->socket->registrations,
+                                                                       e);
+  unlink<&EpollEntry::next_of_set, &EpollEntry::previous_of_set>(&e->set->entries, e);
   e->set = nullptr;
   e->next_free = free_entries;
   free_entries = e;
@@ -91,10 +105,9 @@ EpollEntry* remember(EpollSet* set, Socket* s, int fd, const epoll_event& event,
   e->data = event.data;
   e->watched = watched;
   e->fresh = true;
-  e->next_of_socket = s->registrations;
-  s->registrations = e;
-  e->next_of_set = set->entries;
-  set->entries = e;
+  link<&EpollEntry::next_of_socket, &EpollEntry::previous_of_socket>(&s->registrations, e);
+  link<&EpollEntry::next_of_set, &EpollEntry::previous_of_set>(&set->entries, e);
+  if (watched == Watched::kEpoll) ++set->nested;
   if (watched != Watched::kPlain) count_special(set);
   return e;
 }

@@ -51,7 +51,9 @@ struct EpollEntry {
   EpollEntry* next_hot;         // circular
   EpollEntry* previous_hot;
   EpollEntry* next_of_socket;
+  EpollEntry* previous_of_socket;
   EpollEntry* next_of_set;
+  EpollEntry* previous_of_set;
   EpollEntry* next_free;
 };
 
@@ -66,6 +68,7 @@ struct EpollSet {
   bool inherited;                       // the kernel's instance is the parent's too: see use_set()
   int kick;                             // eventfd that wakes them; 0 until needed
   EpollEntry* entries;
+  std::uint32_t nested;  // entries that are epoll instances themselves
   EpollEntry* hot;
   EpollEntry* recent[kRecent];  // connections' entries by descriptor, some of them
   SpinBudget spin;

@@ -1,10 +1,12 @@
 #include <string>
+#include <vector>
 
 #include "sockets/stream/receive.h"
 #include "sockets/stream/send.h"
 #include "sockets/testing/test_connection.h"
 #include "sockets/wait/epoll_control.h"
 #include "sockets/wait/epoll_lifetime.h"
+#include "sockets/wait/epoll_set.h"
 #include "sockets/wait/epoll_wait.h"
 
 namespace shunt::sockets {
@@ -83,6 +85,56 @@ TEST_F(EpollTest, TakenOutAndPutBack) {
   EXPECT_EQ('d', receive());
   send('e');
   EXPECT_EQ(EPOLLIN, wait(kSecond));
+}
+
+// A set is looked through for nested ones only while it has some; an entry is found without a walk when it goes.
+TEST_F(EpollTest, NestedSetsAreCounted) {
+  const int inner = epoll_create1(EPOLL_CLOEXEC);
+  made_epoll(inner);
+  EpollSet* set = lookup(epfd_)->epoll;
+  EXPECT_EQ(0u, set->nested);
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = 7;
+  ASSERT_EQ(0, control_epoll(inner, EPOLL_CTL_ADD, pair_.b.fd, &event));
+  ASSERT_EQ(0, control_epoll(epfd_, EPOLL_CTL_ADD, inner, &event));
+  EXPECT_EQ(1u, set->nested);
+  send('n');
+  ASSERT_EQ(1, wait_epoll(epfd_, &event, 1, kSecond, nullptr));
+  EXPECT_EQ(7u, event.data.u64);
+  ASSERT_EQ(0, control_epoll(epfd_, EPOLL_CTL_DEL, inner, nullptr));
+  EXPECT_EQ(0u, set->nested);
+  ASSERT_EQ(0, control_epoll(epfd_, EPOLL_CTL_ADD, inner, &event));
+  drop_reference(take_out(inner));
+  ::close(inner);
+  EXPECT_EQ(0u, set->nested) << "its last close takes it out, too";
+}
+
+TEST_F(EpollTest, EntriesGoInAnyOrder) {
+  std::vector<int> others;
+  for (int i = 0; i < 5; ++i) {
+    const int fd = ::dup(pair_.b.fd);
+    enter_again(fd, pair_.b.socket);
+    others.push_back(fd);
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.u64 = 42;
+    ASSERT_EQ(0, control_epoll(epfd_, EPOLL_CTL_ADD, fd, &event));
+  }
+  // The middle, both ends, and what is left; EPOLLEXCLUSIVE makes each a registration anew.
+  for (const int i : {2, 0, 4, 1, 3}) {
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLEXCLUSIVE;
+    event.data.u64 = 42;
+    ASSERT_EQ(0, control_epoll(epfd_, EPOLL_CTL_DEL, others[i], nullptr)) << i;
+    ASSERT_EQ(0, control_epoll(epfd_, EPOLL_CTL_ADD, others[i], &event)) << i;
+  }
+  send('o');
+  EXPECT_EQ(EPOLLIN, wait(kSecond));
+  for (const int fd : others) {
+    drop_reference(take_out(fd));
+    ::close(fd);
+  }
 }
 
 }  // namespace
