@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "window/error.h"
 
@@ -21,16 +22,6 @@ std::uint64_t draw() {
   return token != 0 ? token : 1;
 }
 
-bool beats(const layout::SectionLife& life, std::chrono::milliseconds limit) {
-  const std::uint64_t before = life.heartbeat.load(std::memory_order_relaxed);
-  const auto end = std::chrono::steady_clock::now() + limit;
-  do {
-    std::this_thread::sleep_for(std::min<std::chrono::milliseconds>(kGlance, limit));
-    if (life.heartbeat.load(std::memory_order_relaxed) != before) return true;
-  } while (std::chrono::steady_clock::now() < end);
-  return false;
-}
-
 [[noreturn]] void refuse(const std::string& partition, const std::string& window) {
   throw window::WindowError(fmt::format(
       "partition '{}' of window {} is driven by another system: a partition has exactly "
@@ -40,15 +31,33 @@ bool beats(const layout::SectionLife& life, std::chrono::milliseconds limit) {
 
 }  // namespace
 
-Tenancy::Tenancy(layout::SectionLife* life, std::chrono::milliseconds dead_after)
-    : life_(life), dead_after_(dead_after), boot_id_(window::boot_id()), token_(draw()) {}
+Tenancy::Waiting Tenancy::real_time() {
+  return {Clock::now, [](std::chrono::milliseconds time) { std::this_thread::sleep_for(time); }};
+}
+
+Tenancy::Tenancy(layout::SectionLife* life, std::chrono::milliseconds dead_after, Waiting waiting)
+    : life_(life),
+      dead_after_(dead_after),
+      waiting_(std::move(waiting)),
+      boot_id_(window::boot_id()),
+      token_(draw()) {}
+
+bool Tenancy::beats() const {
+  const std::uint64_t before = life_->heartbeat.load(std::memory_order_relaxed);
+  const Clock::time_point end = waiting_.now() + dead_after_;
+  do {
+    waiting_.sleep(std::min<std::chrono::milliseconds>(kGlance, dead_after_));
+    if (life_->heartbeat.load(std::memory_order_relaxed) != before) return true;
+  } while (waiting_.now() < end);
+  return false;
+}
 
 void Tenancy::take(const std::string& partition, const std::string& window) {
   const bool up = life_->state.load(std::memory_order_relaxed) ==
                   static_cast<std::uint32_t>(layout::DriverState::kUp);
   const bool elsewhere = life_->boot_id[0].load(std::memory_order_relaxed) != boot_id_[0] ||
                          life_->boot_id[1].load(std::memory_order_relaxed) != boot_id_[1];
-  if (up && elsewhere && beats(*life_, dead_after_)) refuse(partition, window);
+  if (up && elsewhere && beats()) refuse(partition, window);
   life_->boot_id[0].store(boot_id_[0], std::memory_order_relaxed);
   life_->boot_id[1].store(boot_id_[1], std::memory_order_relaxed);
   life_->dead_after_ms.store(static_cast<std::uint32_t>(dead_after_.count()),
@@ -69,8 +78,8 @@ bool Tenancy::still_ours(std::uint64_t own_heartbeat, std::uint64_t own_life) {
   own_ticks_ = 0;
   const Other seen{token, life_->generation.load(std::memory_order_relaxed),
                    life_->heartbeat.load(std::memory_order_relaxed)};
-  const bool beats = seen.heartbeat != own_heartbeat && seen.heartbeat != other_.heartbeat;
-  const bool driver = beats && seen.token != 0 && seen.life != 0 && seen.life != own_life;
+  const bool beat = seen.heartbeat != own_heartbeat && seen.heartbeat != other_.heartbeat;
+  const bool driver = beat && seen.token != 0 && seen.life != 0 && seen.life != own_life;
   if (!driver || seen.token != other_.token || seen.life != other_.life) foreign_ticks_ = 0;
   other_ = seen;
   if (++foreign_ticks_ >= kForeignTicks && driver) return false;

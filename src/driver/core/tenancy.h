@@ -20,6 +20,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "layout/section.h"
@@ -33,10 +34,20 @@ inline constexpr int kOwnTicks =
 
 class Tenancy {
  public:
-  // `life`: of the own section, whose lock the caller holds.
-  Tenancy(layout::SectionLife* life, std::chrono::milliseconds dead_after);
+  using Clock = std::chrono::steady_clock;
+  // What take() waits with; tests have a clock of their own.
+  struct Waiting {
+    std::function<Clock::time_point()> now;
+    std::function<void(std::chrono::milliseconds)> sleep;
+  };
+  static Waiting real_time();
 
-  // Sleeps up to dead_after. `partition`, `window`: for the message.
+  // `life`: of the own section, whose lock the caller holds.
+  Tenancy(layout::SectionLife* life, std::chrono::milliseconds dead_after,
+          Waiting waiting = real_time());
+
+  // Sleeps up to dead_after if the section says that another kernel's driver is up, else not at all. `partition`,
+  // `window`: for the message.
   void take(const std::string& partition, const std::string& window);
   void confirm(const std::string& partition, const std::string& window) const;
   // False: leave. What the section's heart and life were when the caller last wrote them.
@@ -49,8 +60,11 @@ class Tenancy {
     std::uint64_t life = 0;
     std::uint64_t heartbeat = 0;
   };
+  bool beats() const;  // within dead_after
+
   layout::SectionLife* life_;
   std::chrono::milliseconds dead_after_;
+  Waiting waiting_;
   window::BootId boot_id_;
   std::uint64_t token_ = 0;
   Other other_;  // as last seen

@@ -3,10 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <chrono>
 #include <cstdlib>
-#include <thread>
+#include <functional>
 
 #include "window/error.h"
 
@@ -22,9 +21,18 @@ class TenancyTest : public ::testing::Test {
  protected:
   void TearDown() override { ::unsetenv("SHUNT_TEST_BOOT_ID"); }
   void on_kernel(const char* id) { ::setenv("SHUNT_TEST_BOOT_ID", id, 1); }
+  // Time passes only while somebody sleeps. `meanwhile` happens in each sleep.
+  Tenancy::Waiting waiting(std::function<void()> meanwhile = [] {}) {
+    return {[this] { return now; },
+            [this, meanwhile](std::chrono::milliseconds time) {
+              now += time;
+              slept += time;
+              meanwhile();
+            }};
+  }
   void left_up() {
     on_kernel("aa");
-    Tenancy first(&life, 200ms);
+    Tenancy first(&life, 200ms, waiting());
     first.take("a", "w");
     life.state.store(static_cast<std::uint32_t>(layout::DriverState::kUp));
   }
@@ -41,11 +49,14 @@ class TenancyTest : public ::testing::Test {
   }
 
   layout::SectionLife life{};
+  Tenancy::Clock::time_point now{1h};
+  std::chrono::milliseconds slept{0};
 };
 
 TEST_F(TenancyTest, FirstDriverTakesItAtOnce) {
-  Tenancy tenancy(&life, 60s);
+  Tenancy tenancy(&life, 60s, waiting());
   tenancy.take("a", "w");
+  EXPECT_EQ(0ms, slept);
   EXPECT_NE(0u, life.token.load());
   EXPECT_EQ(60000u, life.dead_after_ms.load());
   tenancy.confirm("a", "w");
@@ -56,33 +67,42 @@ TEST_F(TenancyTest, AnotherKernelsDriverThatBeatsKeepsIt) {
   left_up();
   const std::uint64_t token = life.token.load();
   on_kernel("bb");
-  std::atomic<bool> over{false};
-  std::thread heart([&] {
-    while (!over.load()) {
-      life.heartbeat.fetch_add(1);
-      std::this_thread::sleep_for(5ms);
-    }
-  });
-  Tenancy second(&life, 10s);
+  Tenancy second(&life, 10s, waiting([this] {
+    if (slept >= 5s) life.heartbeat.fetch_add(1);
+  }));
   expect_refused(second);
-  over.store(true);
-  heart.join();
+  EXPECT_GE(slept, 5s) << "it was given the time to beat";
+  EXPECT_LT(slept, 6s) << "and no more than it needed";
   EXPECT_EQ(token, life.token.load()) << "nothing was touched";
 }
 
 TEST_F(TenancyTest, AnotherKernelsDriverThatIsSilentIsReplacedAfterAWhile) {
   left_up();
+  const std::uint64_t token = life.token.load();
   on_kernel("bb");
-  const auto begin = std::chrono::steady_clock::now();
-  Tenancy second(&life, 200ms);
+  Tenancy second(&life, 60s, waiting([&] { EXPECT_EQ(token, life.token.load()); }));
   second.take("a", "w");
-  EXPECT_GE(std::chrono::steady_clock::now() - begin, 200ms);
+  EXPECT_GE(slept, 60s);
+  EXPECT_LT(slept, 61s);
+  EXPECT_NE(token, life.token.load());
 }
 
 TEST_F(TenancyTest, OneOfThisKernelWhoseLockIsGoneIsReplacedAtOnce) {
   left_up();
-  Tenancy second(&life, 60s);  // would take a minute
+  const std::uint64_t token = life.token.load();
+  Tenancy second(&life, 60s, waiting());
   second.take("a", "w");
+  EXPECT_EQ(0ms, slept) << "nobody is waited for whose lock tells that it is gone";
+  EXPECT_NE(token, life.token.load());
+}
+
+TEST_F(TenancyTest, RealTimeIsWaitedForToo) {
+  left_up();
+  on_kernel("bb");
+  const auto begin = std::chrono::steady_clock::now();
+  Tenancy second(&life, 50ms);
+  second.take("a", "w");
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, 50ms);
 }
 
 TEST_F(TenancyTest, OfTwoThatStartAtOnceOneGoes) {
