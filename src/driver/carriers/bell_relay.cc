@@ -74,14 +74,14 @@ void BellRelay::open(const LinkId& name, StrangerFd bell, const window::AreaGran
 
 bool BellRelay::rings(const LinkId& name) const {
   const auto found = links_.find(key_of(name));
-  return found != links_.end() && !found->second.closed_here;
+  return found != links_.end() && !found->second.state.hung_up();
 }
 
 bool BellRelay::awaits_connected(const LinkId& name) const {
   const auto found = links_.find(key_of(name));
   if (found == links_.end()) return false;
-  const Link& link = found->second;
-  return !link.carrying && !link.closed_here && !link.closed_there;
+  const LinkState& state = found->second.state;
+  return state.here() < Here::kCarrying && state.there() == There::kOpen;
 }
 
 void BellRelay::connected(const LinkId& name, std::uint64_t peer_window_offset,
@@ -95,9 +95,10 @@ void BellRelay::connected(const LinkId& name, std::uint64_t peer_window_offset,
     abort_link(*link);
     return;
   }
-  link->carrying = true;
+  const bool rung_early = link->state.here() == Here::kRungEarly;
+  link->state.advance(Here::kCarrying);
   tell(*link, wire::kNoticeRing);
-  if (std::exchange(link->ring_due, false)) ring_program(*link);
+  if (rung_early) ring_program(*link);
 }
 
 void BellRelay::on_bell(Key key, std::uint32_t events) {
@@ -124,8 +125,8 @@ void BellRelay::on_bell(Key key, std::uint32_t events) {
 // With a byte on the bell of `link`, which carries and so outlives flush_to().
 bool BellRelay::tell_at_once(Link& link) {
   Peer& peer = *core_.peer(link.name.peer);
-  if (told_at_once_ || !link.carrying || link.mute || !pending_[link.name.peer - 1].empty() ||
-      !core_.lane_has_room(peer)) {
+  if (told_at_once_ || link.state.here() != Here::kCarrying || link.state.gone() ||
+      !pending_[link.name.peer - 1].empty() || !core_.lane_has_room(peer)) {
     return false;
   }
   told_at_once_ = true;
@@ -135,13 +136,13 @@ bool BellRelay::tell_at_once(Link& link) {
 }
 
 void BellRelay::on_bytes(Link& link, std::span<const std::uint8_t> bytes, bool told) {
-  if (link.name.side == Side::kListening && !link.carrying) {
+  if (unaccepted(link)) {
     const std::size_t part = std::min(bytes.size(), link.first.size() - link.first_bytes);
     std::memcpy(link.first.data() + link.first_bytes, bytes.data(), part);
     link.first_bytes += part;
     bytes = bytes.subspan(part);
     if (link.first_bytes == link.first.size()) on_first(link);
-    if (link.closed_here) return;
+    if (link.state.hung_up()) return;
   }
   if (bytes.empty()) return;
   if (std::any_of(bytes.begin(), bytes.end(), [](std::uint8_t b) { return b != wire::kRing; })) {
@@ -168,14 +169,14 @@ void BellRelay::on_first(Link& link) {
   connected.generation = link.own.generation;
   connected.area = {wire::kObjectSection, link.own.section_offset,
                     core_.backing.geometry.area_stride};
-  link.carrying = true;
-  if (!link.mute && !core_.post(peer, connected)) abort_link(link);
+  link.state.advance(Here::kCarrying);
+  if (!link.state.gone() && !core_.post(peer, connected)) abort_link(link);
 }
 
 void BellRelay::ring_program(Link& link) {
-  if (link.closed_here) return;
-  if (link.name.side == Side::kConnecting && !link.carrying) {
-    link.ring_due = true;
+  if (link.state.hung_up()) return;
+  if (link.name.side == Side::kConnecting && link.state.here() != Here::kCarrying) {
+    if (link.state.here() == Here::kUnanswered) link.state.advance(Here::kRungEarly);
     return;
   }
   // A full bell rings already, and one that hangs up is noticed by its watch.
@@ -194,30 +195,27 @@ void BellRelay::on_notice(Peer& from, std::uint64_t notice) {
   Link* link = find({from.number(), notice & wire::kNoticeId, side});
   const bool closes = (notice & wire::kNoticeClosed) != 0;
   const bool lets_go = (notice & wire::kNoticeLetGo) != 0;
-  // Nothing follows the end but that nothing is mapped any more, and each of it comes once.
-  if (link == nullptr || link->mute || (link->closed_there && notice & wire::kNoticeRing) ||
-      (closes && link->closed_there) ||
-      (lets_go && (link->let_go_there || !(closes || link->closed_there)))) {
+  const bool rings = (notice & wire::kNoticeRing) != 0;
+  if (link == nullptr || !link->state.may_hear(rings, closes, lets_go)) {
     count(core_.counters().messages_bad);
     return;
   }
-  if ((notice & wire::kNoticeRing) != 0) ring_program(*link);
+  if (rings) ring_program(*link);
   if (closes) {
     const bool reset = (notice & wire::kNoticeReset) != 0;
     if (reset && unaccepted(*link)) recall(*link);
     // Whom nobody ever answered was not connected.
-    const bool answered = side == Side::kListening || link->carrying;
+    const bool answered = side == Side::kListening || link->state.here() == Here::kCarrying;
     end_there(*link, reset || !answered ? layout::kFateReset : layout::kFatePeerClosed);
   }
-  if (lets_go) let_go_there(*link);
+  if (lets_go) advance_there(*link, There::kLetGo);
   forget_if_over(link->key);
 }
 
 void BellRelay::tell(Link& link, std::uint64_t bits) {
-  if (link.mute) return;
+  if (link.state.gone()) return;
+  if (link.tell == 0) pending_[link.name.peer - 1].push_back(link.key);
   link.tell |= bits;
-  if (std::exchange(link.queued, true)) return;
-  pending_[link.name.peer - 1].push_back(link.key);
 }
 
 bool BellRelay::flush() {
@@ -241,7 +239,6 @@ bool BellRelay::flush_to(Peer& peer) {
       const auto found = links_.find(key);
       if (found == links_.end()) continue;
       Link& link = found->second;
-      link.queued = false;
       const std::uint64_t yours = link.name.side == Side::kListening ? wire::kNoticeYours : 0;
       const std::uint64_t bits = std::exchange(link.tell, 0);
       if (bits != 0) message.notices[message.notice_count++] = bits | yours | link.name.id;

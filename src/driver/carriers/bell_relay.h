@@ -7,7 +7,7 @@
 // read, because the peer sleeps and waits for nothing else; what the bell holds behind that ring is told again. No bit
 // is ever dropped: links with something to tell wait in a queue for each peer, in order, until the lane has room.
 //
-// A link ends in two halves. Each is told once, and the link is forgotten when both are complete:
+// A link ends in two halves (link_state.h). Each is told once, and the link is forgotten when both are complete:
 //   here:   the bell hangs up (no process holds the program's end)      -> kNoticeClosed
 //           no program of ours maps the peer's area (window_lease.h)    -> kNoticeLetGo
 //   there:  kNoticeClosed -> fate = peer closed, bell half shut (our program sees the end behind its bytes)
@@ -33,6 +33,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "driver/carriers/link_state.h"
 #include "driver/core/core.h"
 #include "driver/strangers/stranger_fd.h"
 #include "window/arena.h"
@@ -92,23 +93,14 @@ class BellRelay {
   struct Link {
     Key key = 0;
     LinkId name{};
-    StrangerFd bell;  // closed with closed_here
+    LinkState state;
+    StrangerFd bell;  // until it hangs up
     Poller::Token watch = 0;
     window::AreaGrant own;
-    std::uint64_t peer_offset =
-        0;                   // window offset of the peer's area; 0: not known, nothing mapped
-    bool carrying = false;   // CONNECTED has passed the bell
-    bool ring_due = false;   // came before CONNECTED
-    std::uint64_t tell = 0;  // notice bits that are to be sent
-    bool queued = false;     // in pending_
-    bool told_closed = false;
-    bool closed_here = false;
-    bool let_go_here = false;
-    bool closed_there = false;
+    std::uint64_t peer_offset = 0;           // window offset of the peer's area; 0: none is known
+    std::uint64_t tell = 0;                  // notice bits that are to be sent; any: in pending_
     std::uint32_t fate = layout::kFateOpen;  // as told to our program
-    bool let_go_there = false;
-    bool mute = false;           // the peer is gone: nothing is told
-    wire::MessageBytes first{};  // listening side: CONNECTED, until it is whole
+    wire::MessageBytes first{};              // listening side: CONNECTED, until it is whole
     std::size_t first_bytes = 0;
   };
 
@@ -116,7 +108,7 @@ class BellRelay {
   Link* find(const LinkId& name);
   // Connected by its driver, and not accepted yet by our listening program.
   static bool unaccepted(const Link& link) {
-    return link.name.side == Side::kListening && !link.carrying && !link.closed_here;
+    return link.name.side == Side::kListening && link.state.here() == Here::kUnanswered;
   }
 
   void on_bell(Key key, std::uint32_t events);
@@ -128,10 +120,11 @@ class BellRelay {
   void on_notice(Peer& from, std::uint64_t notice);
 
   // The halves of a link's end. None of these forgets it: forget_if_over() is the caller's last step.
+  // Callers of what takes a step have looked at link.state: no peer can have a wrong one taken.
   void close_here(Link& link, std::uint64_t bits = 0);
   void look_whether_mapped(Link& link);
   void end_there(Link& link, std::uint32_t fate);
-  void let_go_there(Link& link);
+  void advance_there(Link& link, There to);
   void reset_here(Link& link);
   void tell_fate(Link& link, std::uint32_t fate);
   void recall(Link& link);

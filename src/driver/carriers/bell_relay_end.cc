@@ -8,12 +8,12 @@
 namespace shunt::driver {
 
 void BellRelay::close_here(Link& link, std::uint64_t bits) {
-  if (link.closed_here) return;
-  link.closed_here = true;
+  if (link.state.hung_up()) return;
+  link.state.advance(Here::kHungUp);
   core_.poller.remove(std::exchange(link.watch, 0));
   link.bell.hang_up();
   arena_.end(link.own.index);
-  if (!std::exchange(link.told_closed, true)) tell(link, wire::kNoticeClosed | bits);
+  tell(link, wire::kNoticeClosed | bits);
 }
 
 void BellRelay::look_whether_mapped(Link& link) {
@@ -21,7 +21,7 @@ void BellRelay::look_whether_mapped(Link& link) {
     sweeping_.push_back(link.key);
     return;
   }
-  link.let_go_here = true;
+  link.state.advance(Here::kLetGo);
   tell(link, wire::kNoticeLetGo);
 }
 
@@ -31,15 +31,17 @@ void BellRelay::tell_fate(Link& link, std::uint32_t fate) {
   arena_.area(link.own.index)->fate_line.fate.store(fate, std::memory_order_release);
 }
 
-void BellRelay::end_there(Link& link, std::uint32_t fate) {
-  link.closed_there = true;
-  if (link.closed_here) return;
-  tell_fate(link, fate);
-  ::shutdown(link.bell.get(), SHUT_WR);
+void BellRelay::advance_there(Link& link, There to) {
+  const bool lets_go = link.state.there() < There::kLetGo && to >= There::kLetGo;
+  link.state.advance(to);
+  if (lets_go) arena_.peer_let_go(link.own.index);
 }
 
-void BellRelay::let_go_there(Link& link) {
-  if (!std::exchange(link.let_go_there, true)) arena_.peer_let_go(link.own.index);
+void BellRelay::end_there(Link& link, std::uint32_t fate) {
+  advance_there(link, There::kClosed);
+  if (link.state.hung_up()) return;
+  tell_fate(link, fate);
+  ::shutdown(link.bell.get(), SHUT_WR);
 }
 
 // The listener is not to accept it any more: its rendezvous is closed, and its bell.
@@ -52,22 +54,20 @@ void BellRelay::recall(Link& link) {
 void BellRelay::withdraw(const LinkId& name, bool ask) {
   Link* link = find(name);
   if (link == nullptr) return;
-  if (!ask) {
-    link->closed_there = true;
-    let_go_there(*link);
-    link->mute = true;
-  }
+  if (!ask && !link->state.gone()) advance_there(*link, There::kGone);
   close_here(*link, wire::kNoticeReset);
-  if (!std::exchange(link->let_go_here, true)) tell(*link, wire::kNoticeLetGo);
+  if (link->state.here() != Here::kLetGo) {
+    link->state.advance(Here::kLetGo);
+    tell(*link, wire::kNoticeLetGo);
+  }
   forget_if_over(link->key);
 }
 
 void BellRelay::refused(const LinkId& name) {
   Link* link = find(name);
-  if (link == nullptr || link->carrying) return;
-  link->mute = true;
-  if (!link->closed_there) end_there(*link, layout::kFateReset);
-  let_go_there(*link);
+  if (link == nullptr || link->peer_offset != 0) return;  // who has told its area refuses nothing
+  if (link->state.there() == There::kOpen) end_there(*link, layout::kFateReset);
+  if (!link->state.gone()) advance_there(*link, There::kGone);
   forget_if_over(link->key);
 }
 
@@ -84,14 +84,14 @@ void BellRelay::spoil(Link& link) {
 }
 
 void BellRelay::abort_link(Link& link) {
-  if (link.closed_here) return;
+  if (link.state.hung_up()) return;
   reset_here(link);
   look_whether_mapped(link);
 }
 
 // The program may map its area for as long as it likes: the arena waits for that (window/arena.h).
 void BellRelay::reset_here(Link& link) {
-  if (link.closed_here) return;
+  if (link.state.hung_up()) return;
   count(counters().links_reset);
   tell_fate(link, layout::kFateReset);
   close_here(link, wire::kNoticeReset);
@@ -100,32 +100,28 @@ void BellRelay::reset_here(Link& link) {
 void BellRelay::reset_all(const Peer& peer) {
   std::vector<Key> keys;
   for (const auto& [key, link] : links_) {
-    if (link.name.peer == peer.number() && !link.mute) keys.push_back(key);
+    if (link.name.peer == peer.number() && !link.state.gone()) keys.push_back(key);
   }
   for (const Key key : keys) {
     Link& link = links_.at(key);
-    link.mute = true;
-    link.tell = 0;
+    advance_there(link, There::kGone);
     forget_name(link.name);
     if (link.fate != layout::kFatePeerClosed) {
       if (unaccepted(link)) withdrawn_(link.name);
       reset_here(link);
     }
-    link.closed_there = true;
-    let_go_there(link);
-    link.let_go_here = true;  // there is nobody to tell
     forget_if_over(key);
   }
   for (const Key key : std::exchange(pending_[peer.number() - 1], {})) {
     const auto found = links_.find(key);
-    if (found != links_.end()) found->second.queued = false;
+    if (found != links_.end()) found->second.tell = 0;
   }
 }
 
 void BellRelay::sweep() {
   for (const Key key : std::exchange(sweeping_, {})) {
     const auto found = links_.find(key);
-    if (found == links_.end() || found->second.let_go_here) continue;
+    if (found == links_.end() || found->second.state.here() == Here::kLetGo) continue;
     look_whether_mapped(found->second);
     forget_if_over(key);
   }
@@ -135,8 +131,7 @@ void BellRelay::forget_if_over(Key key) {
   const auto found = links_.find(key);
   if (found == links_.end()) return;
   const Link& link = found->second;
-  if (!link.closed_here || !link.closed_there || !link.let_go_there) return;
-  if (!link.mute && (!link.let_go_here || link.tell != 0)) return;
+  if (!link.state.over() || (link.tell != 0 && !link.state.gone())) return;
   // A name that a peer's new session uses again is another link's by now.
   if (key_of(link.name) == key) forget_name(link.name);
   links_.erase(found);
