@@ -12,8 +12,6 @@
 #include <utility>
 
 #include "driver/carriers/datagram_doorbell.h"
-#include "driver/carriers/descriptor_carrier.h"
-#include "driver/carriers/range_carrier.h"
 #include "driver/doorbells/doorbells.h"
 #include "driver/strangers/window_sockets.h"
 #include "window/error.h"
@@ -35,20 +33,18 @@ window::UniqueFd require(int fd, const char* what) {
   return window::UniqueFd(fd);
 }
 
-std::unique_ptr<Carrier> make_carrier(Core& core, Mailbox& mailbox) {
-  if (core.on_device()) return std::make_unique<RangeCarrier>(core);
-  return std::make_unique<DescriptorCarrier>(core, mailbox);
-}
-
 }  // namespace
 
 Driver::Driver(const Options& options)
     : core_(options),
       socket_files_{core_},
       mailbox_(core_, bind_peer_socket(core_.backing, options.partition)),
-      carrier_(make_carrier(core_, mailbox_)),
-      requests_(core_, *carrier_, bind_driver_socket(core_.backing, options.partition)),
-      arrivals_(core_, *carrier_),
+      descriptors_(core_.on_device() ? nullptr
+                                     : std::make_unique<DescriptorCarrier>(core_, mailbox_)),
+      ranges_(core_.on_device() ? make_ranges() : nullptr),
+      carrier_(ranges_ ? static_cast<Carrier&>(*ranges_) : *descriptors_),
+      requests_(core_, carrier_, mailbox_, bind_driver_socket(core_.backing, options.partition)),
+      arrivals_(core_, carrier_),
       timer_(require(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), "timerfd")),
       stop_event_(require(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")) {
   make_doorbells();
@@ -57,6 +53,11 @@ Driver::Driver(const Options& options)
   if (core_.on_device()) core_.poller.first_of_all([this] { after_sleep(); });
   core_.open();
   if (core_.on_device()) announce();
+}
+
+std::unique_ptr<RangeCarrier> Driver::make_ranges() {
+  return std::make_unique<RangeCarrier>(
+      core_, [this](std::uint32_t peer, std::uint64_t id) { arrivals_.withdraw(peer, id); });
 }
 
 void Driver::make_doorbells() {
@@ -115,7 +116,7 @@ void Driver::on_tick() {
   core_.beat();
   requests_.check(now);
   if (!core_.interrupt_mode()) mailbox_.drain();
-  carrier_->check(now);
+  if (descriptors_) descriptors_->check(now);
 }
 
 void Driver::run() {
@@ -125,7 +126,7 @@ void Driver::run() {
     if (!core_.disputed()) {
       had_work = read_lanes();
       core_.flush_backlogs();
-      limit = carrier_->flush(Clock::now());
+      if (ranges_) limit = ranges_->flush(Clock::now());
     }
     for (const auto& peer : core_.peers()) {
       if (peer) peer->doorbell->drain();
@@ -141,7 +142,7 @@ void Driver::say_the_last() {
   for (int round = 0; round < kLastRounds && !core_.disputed(); ++round) {
     core_.poller.wait(std::chrono::microseconds{0});
     core_.flush_backlogs();
-    carrier_->flush(Clock::now());
+    if (ranges_) ranges_->flush(Clock::now());
   }
 }
 
@@ -222,9 +223,14 @@ void Driver::dispatch(Peer& from, const wire::MessageBytes& bytes) {
       arrivals_.on_connect(from, message.value());
       break;
     case wire::MessageType::kNotice:
-      carrier_->on_notices(from, message.value());
+      if (ranges_) {
+        ranges_->on_notices(from, message.value());
+      } else {
+        count(core_.counters().messages_bad);
+      }
       break;
     default:
+      if (ranges_) ranges_->on_verdict(from, message.value());
       requests_.on_verdict(from, message.value());
   }
 }

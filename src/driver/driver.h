@@ -19,7 +19,9 @@
 #include <string>
 
 #include "driver/carriers/carrier.h"
+#include "driver/carriers/descriptor_carrier.h"
 #include "driver/carriers/mailbox.h"
+#include "driver/carriers/range_carrier.h"
 #include "driver/core/core.h"
 #include "driver/core/options.h"
 #include "driver/core/pacing.h"
@@ -51,6 +53,7 @@ class Driver {
   bool is_for_us(Peer& from, const wire::Message& message);
   bool everybody_can_ring() const;
   void dispatch(Peer& from, const wire::MessageBytes& bytes);
+  std::unique_ptr<RangeCarrier> make_ranges();
   void report(Peer& from, const char* what);
   void wait(bool had_work, std::chrono::microseconds limit);
   void say_the_last();
@@ -75,7 +78,10 @@ class Driver {
   Core core_;
   SocketFiles socket_files_;
   Mailbox mailbox_;
-  std::unique_ptr<Carrier> carrier_;
+  // One of the two, and that one as what both are.
+  const std::unique_ptr<DescriptorCarrier> descriptors_;  // in a directory
+  const std::unique_ptr<RangeCarrier> ranges_;            // on a device
+  Carrier& carrier_;
   Requests requests_;
   Arrivals arrivals_;
   window::UniqueFd timer_;

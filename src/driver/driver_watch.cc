@@ -110,7 +110,7 @@ void Driver::look_at(Peer& peer, Clock::time_point now) {
       if (logged) spdlog::warn("partition '{}' is gone", peer.name());
       count(core_.section().header.arena.peers_declared_dead);
       core_.new_session(peer);
-      carrier_->on_peer_gone(peer);
+      ranges_->on_peer_gone(peer);
       peer.read_anew();
       break;
     case Liveness::Change::kRestarted:
@@ -119,7 +119,7 @@ void Driver::look_at(Peer& peer, Clock::time_point now) {
                      peer.name());
       }
       peer.backlog.clear();
-      carrier_->on_peer_gone(peer);
+      ranges_->on_peer_gone(peer);
       peer.doorbell->ring();
       break;
   }

@@ -8,16 +8,13 @@
 namespace shunt::driver {
 
 DescriptorCarrier::DescriptorCarrier(Core& core, Mailbox& mailbox)
-    : core_(core), mailbox_(mailbox) {
+    : Carrier({.descriptors = 3, .reservation = 1}),  // area, reservation, bell
+      core_(core),
+      mailbox_(mailbox) {
   mailbox_.take_descriptors([this](const Datagram& d, Received& r) { stash(d, r); });
 }
 
-DescriptorCarrier::~DescriptorCarrier() {
-  mailbox_.take_descriptors(nullptr);
-  for (const auto& peer : core_.peers()) {
-    if (peer) mailbox_.call_when_writable(*peer, nullptr);
-  }
-}
+DescriptorCarrier::~DescriptorCarrier() { mailbox_.take_descriptors(nullptr); }
 
 bool DescriptorCarrier::sound(const wire::Message& connect, const Received& received) const {
   return connect.area.object == wire::kObjectDescriptor && is_bell(received.fds[2].get());
@@ -43,23 +40,10 @@ int DescriptorCarrier::dispatch(std::uint64_t id, Peer& to) {
   return error;
 }
 
-void DescriptorCarrier::when_writable(Peer& to, std::function<void()> callback) {
-  mailbox_.call_when_writable(to, std::move(callback));
-}
-
+// The program has its area, and of the peer's it is told on the bell.
 bool DescriptorCarrier::complete(std::uint64_t, wire::Message*, window::UniqueFd*) { return true; }
 
 void DescriptorCarrier::abandon(std::uint64_t id) { admitted_.erase(id); }
-
-// The two programs have each other's descriptors: what becomes of their connection is not heard here.
-void DescriptorCarrier::on_connected(Peer&, const wire::Message&) {}
-void DescriptorCarrier::on_refused(Peer&, std::uint64_t) {}
-void DescriptorCarrier::on_peer_gone(Peer&) {}
-void DescriptorCarrier::when_withdrawn(std::function<void(std::uint32_t, std::uint64_t)>) {}
-
-void DescriptorCarrier::on_notices(Peer&, const wire::Message&) {
-  count(core_.counters().messages_bad);
-}
 
 void DescriptorCarrier::stash(const Datagram& datagram, Received& received) {
   if (stash_.size() >= kStashMax) {
@@ -102,14 +86,13 @@ wire::Reason DescriptorCarrier::arrive(Peer& from, const wire::Message& connect,
   out->connect = connect;
   out->sent.push_back(std::move(fds->area));
   out->sent.push_back(std::move(fds->bell));
+  out->pass_answer_on = true;
   return wire::Reason::kNone;
 }
 
 void DescriptorCarrier::handed(Peer& from, std::uint64_t id, bool done) {
   if (!done) take(from, id);
 }
-
-std::chrono::microseconds DescriptorCarrier::flush(Clock::time_point) { return Poller::kForever; }
 
 void DescriptorCarrier::check(Clock::time_point now) {
   while (!stash_.empty() && now >= stash_.front().deadline) {

@@ -7,7 +7,8 @@
 //
 // Invariants: descriptors leave with the datagram and are closed here at once. Those that arrive are
 // stashed under (partition, generation, id) until their CONNECT comes, at most kStashMax of them and
-// not longer than the request limit.
+// not longer than the request limit. The two programs have each other's descriptors then: what becomes of
+// their connection is not heard here.
 //
 // Thread safety: one thread. Errors: reasons and counters.
 #pragma once
@@ -30,26 +31,18 @@ class DescriptorCarrier : public Carrier {
   DescriptorCarrier(Core& core, Mailbox& mailbox);
   ~DescriptorCarrier() override;
 
-  std::size_t descriptors() const override { return 3; }  // area, reservation, bell
-  std::size_t reservation() const override { return 1; }
   bool sound(const wire::Message& connect, const Received& received) const override;
   wire::Reason admit(std::uint64_t id, Peer& to, const ucred& program, Received& received,
                      wire::Message* connect) override;
   int dispatch(std::uint64_t id, Peer& to) override;
-  void when_writable(Peer& to, std::function<void()> callback) override;
   bool complete(std::uint64_t id, wire::Message* status, window::UniqueFd* fd) override;
   void abandon(std::uint64_t id) override;
-  void on_connected(Peer& from, const wire::Message& message) override;
-  void on_refused(Peer& from, std::uint64_t id) override;
   wire::Reason arrive(Peer& from, const wire::Message& connect, uid_t listener,
                       Handover* out) override;
   void handed(Peer& from, std::uint64_t id, bool done) override;
-  bool passes_answers_on() const override { return true; }
-  void when_withdrawn(std::function<void(std::uint32_t, std::uint64_t)> callback) override;
-  void on_notices(Peer& from, const wire::Message& message) override;
-  void on_peer_gone(Peer& peer) override;
-  void check(Clock::time_point now) override;
-  std::chrono::microseconds flush(Clock::time_point now) override;
+
+  // At each tick: closes descriptors whose CONNECT has not come in time.
+  void check(Clock::time_point now);
 
  private:
   struct Descriptors {

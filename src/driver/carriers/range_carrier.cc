@@ -16,8 +16,9 @@ constexpr std::uint32_t kLingeringAtOnce = 64;
 
 }  // namespace
 
-RangeCarrier::RangeCarrier(Core& core)
-    : core_(core),
+RangeCarrier::RangeCarrier(Core& core, std::function<void(std::uint32_t, std::uint64_t)> withdrawn)
+    : Carrier({.descriptors = 2, .reservation = 0}),  // reservation, bell
+      core_(core),
       place_{core.backing.device->fd.get(), core.backing.device->base, core.self.number},
       policy_(core.options.allow),
       arena_(reinterpret_cast<std::uint8_t*>(&core.section()), core.backing.geometry,
@@ -27,8 +28,8 @@ RangeCarrier::RangeCarrier(Core& core)
              [this](std::uint64_t offset) { return window::leased(place_, offset); }),
       relay_(
           core, arena_, [this](std::uint64_t offset) { return window::leased(place_, offset); },
-          [this](const BellRelay::LinkId& link) {
-            if (withdrawn_) withdrawn_(link.peer, link.id);
+          [withdrawn = std::move(withdrawn)](const BellRelay::LinkId& link) {
+            withdrawn(link.peer, link.id);
           }) {}
 
 bool RangeCarrier::sound(const wire::Message& connect, const Received& received) const {
@@ -82,8 +83,12 @@ void RangeCarrier::abandon(std::uint64_t id) {
   relay_.withdraw({admitted.peer, id, BellRelay::Side::kConnecting}, admitted.asked);
 }
 
-void RangeCarrier::on_refused(Peer& from, std::uint64_t id) {
-  relay_.refused({from.number(), id, BellRelay::Side::kConnecting});
+void RangeCarrier::on_verdict(Peer& from, const wire::Message& message) {
+  if (message.type == wire::MessageType::kConnected) on_connected(from, message);
+  // Nothing of the request is there. abandon() follows if it still waits.
+  if (message.type == wire::MessageType::kRefused) {
+    relay_.refused({from.number(), message.id, BellRelay::Side::kConnecting});
+  }
 }
 
 void RangeCarrier::on_connected(Peer& from, const wire::Message& message) {
@@ -149,10 +154,6 @@ void RangeCarrier::handed(Peer&, std::uint64_t, bool done) {
   if (link && !done) relay_.withdraw(*link, false);
 }
 
-void RangeCarrier::when_withdrawn(std::function<void(std::uint32_t, std::uint64_t)> callback) {
-  withdrawn_ = std::move(callback);
-}
-
 void RangeCarrier::on_notices(Peer& from, const wire::Message& message) {
   relay_.on_notices(from, message);
 }
@@ -178,8 +179,6 @@ wire::Location RangeCarrier::for_program(std::uint64_t window_offset) const {
 window::UniqueFd RangeCarrier::lease(std::initializer_list<std::uint64_t> window_offsets) const {
   return window::lease(place_, std::span(window_offsets.begin(), window_offsets.size()));
 }
-
-void RangeCarrier::check(Clock::time_point) {}
 
 // Whoever still maps an area while its bell has hung up is nearly always about to leave: looked for soon,
 // then ever less often.

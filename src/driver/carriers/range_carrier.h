@@ -18,7 +18,9 @@
 // Thread safety: one thread. Errors: reasons and counters.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <unordered_map>
 
@@ -33,30 +35,27 @@ namespace shunt::driver {
 
 class RangeCarrier : public Carrier {
  public:
-  explicit RangeCarrier(Core& core);
+  // `withdrawn` hears of connections that the listener is not to accept any more; not while either is made or ends.
+  RangeCarrier(Core& core, std::function<void(std::uint32_t peer, std::uint64_t id)> withdrawn);
 
-  std::size_t descriptors() const override { return 2; }  // reservation, bell
-  std::size_t reservation() const override { return 0; }
   bool sound(const wire::Message& connect, const Received& received) const override;
   wire::Reason admit(std::uint64_t id, Peer& to, const ucred& program, Received& received,
                      wire::Message* connect) override;
   int dispatch(std::uint64_t id, Peer& to) override;
-  void when_writable(Peer&, std::function<void()>) override {}  // dispatch() never says EAGAIN
   bool complete(std::uint64_t id, wire::Message* status, window::UniqueFd* fd) override;
   void abandon(std::uint64_t id) override;
-  void on_connected(Peer& from, const wire::Message& message) override;
-  void on_refused(Peer& from, std::uint64_t id) override;
-
   wire::Reason arrive(Peer& from, const wire::Message& connect, uid_t listener,
                       Handover* out) override;
   void handed(Peer& from, std::uint64_t id, bool done) override;
-  bool passes_answers_on() const override { return false; }
-  void when_withdrawn(std::function<void(std::uint32_t, std::uint64_t)> callback) override;
 
-  void on_notices(Peer& from, const wire::Message& message) override;
-  void on_peer_gone(Peer& peer) override;
-  void check(Clock::time_point now) override;
-  std::chrono::microseconds flush(Clock::time_point now) override;
+  // STATUS, CONNECTED or REFUSED from another driver, before Requests hears of it.
+  void on_verdict(Peer& from, const wire::Message& message);
+  void on_notices(Peer& from, const wire::Message& message);
+  // Declared dead, or in a new session: it knows nothing of any connection of before.
+  void on_peer_gone(Peer& peer);
+  // In each round of the loop, after the backlogs. Returns when it wants to be called again at the
+  // latest; Poller::kForever: with the next event or tick.
+  std::chrono::microseconds flush(Clock::time_point now);
 
  private:
   struct Admitted {  // until STATUS
@@ -65,6 +64,7 @@ class RangeCarrier : public Carrier {
     bool asked = false;
   };
   wire::Reason give(std::uint32_t peer, pid_t pid, window::AreaGrant* out);
+  void on_connected(Peer& from, const wire::Message& message);
   std::optional<std::uint64_t> window_offset(const Peer& of, const wire::Message& message) const;
   wire::Location for_program(std::uint64_t window_offset) const;
   window::UniqueFd lease(std::initializer_list<std::uint64_t> window_offsets) const;
@@ -77,8 +77,7 @@ class RangeCarrier : public Carrier {
   BellRelay relay_;
   std::unordered_map<std::uint64_t, Admitted> admitted_;
   std::optional<BellRelay::LinkId> arriving_;  // between arrive() and handed()
-  std::function<void(std::uint32_t, std::uint64_t)> withdrawn_;
-  std::uint32_t lingering_ = 0;  // at the latest sweep
+  std::uint32_t lingering_ = 0;                // at the latest sweep
   std::chrono::microseconds sweep_pause_{0};
   Clock::time_point next_sweep_{};
 };

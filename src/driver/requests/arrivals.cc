@@ -12,19 +12,18 @@
 namespace shunt::driver {
 
 Arrivals::Arrivals(Core& core, Carrier& carrier)
-    : core_(core), carrier_(carrier), listeners_(&core.section()) {
-  carrier_.when_withdrawn([this](std::uint32_t peer, std::uint64_t id) {
-    for (const auto& [key, handed] : handed_) {
-      if (handed.from->number() != peer || handed.id != id) continue;
-      forget(key);
-      return;
-    }
-  });
-}
+    : core_(core), carrier_(carrier), listeners_(&core.section()) {}
 
 Arrivals::~Arrivals() {
-  carrier_.when_withdrawn(nullptr);
   for (auto& [key, handed] : handed_) core_.poller.remove(handed.watch);
+}
+
+void Arrivals::withdraw(std::uint32_t peer, std::uint64_t id) {
+  for (const auto& [key, handed] : handed_) {
+    if (handed.from->number() != peer || handed.id != id) continue;
+    forget(key);
+    return;
+  }
 }
 
 wire::Reason Arrivals::check(const Peer& from, const wire::Message& message) const {
@@ -79,6 +78,7 @@ wire::Reason Arrivals::hand_over(Peer& from, const wire::Message& message) {
   handed.from = &from;
   handed.from_generation = from.generation();
   handed.id = message.id;
+  handed.pass_answer_on = out.pass_answer_on;
   handed.watch = core_.poller.add(handed.rendezvous.get(), EPOLLIN | EPOLLRDHUP,
                                   [this, key](auto) { on_listener(key); });
   return wire::Reason::kNone;
@@ -99,7 +99,7 @@ void Arrivals::on_listener(std::uint64_t key) {
     if (type == wire::MessageType::kConnected) {
       count(core_.peer_counters(*handed.from).arrivals_accepted);
     }
-    if (known && carrier_.passes_answers_on() &&
+    if (known && handed.pass_answer_on &&
         (type == wire::MessageType::kConnected || type == wire::MessageType::kRefused)) {
       reply(*handed.from, handed.id, type, static_cast<wire::Reason>(message.value().reason));
     }

@@ -32,6 +32,8 @@ class Arrivals {
   ~Arrivals();
 
   void on_connect(Peer& from, const wire::Message& message);
+  // The listener is not to accept this one any more, if it has not yet.
+  void withdraw(std::uint32_t peer, std::uint64_t id);
 
  private:
   struct Handed {  // waits for the listener's accept
@@ -40,6 +42,7 @@ class Arrivals {
     Peer* from = nullptr;
     std::uint64_t from_generation = 0;
     std::uint64_t id = 0;
+    bool pass_answer_on = false;
   };
 
   wire::Reason check(const Peer& from, const wire::Message& message) const;

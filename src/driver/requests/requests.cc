@@ -33,9 +33,10 @@ std::uint32_t number(wire::Reason reason) { return static_cast<std::uint32_t>(re
 }  // namespace
 
 // Ids carry the generation, so that an answer to an earlier life names no request of this one.
-Requests::Requests(Core& core, Carrier& carrier, window::UniqueFd listen_socket)
+Requests::Requests(Core& core, Carrier& carrier, Mailbox& mailbox, window::UniqueFd listen_socket)
     : core_(core),
       carrier_(carrier),
+      mailbox_(mailbox),
       listen_(listen_socket.release()),
       next_id_(wire::first_id(core.generation())),
       netns_cookie_(own_netns_cookie()),
@@ -46,6 +47,9 @@ Requests::Requests(Core& core, Carrier& carrier, window::UniqueFd listen_socket)
 Requests::~Requests() {
   core_.poller.remove(listen_watch_);
   for (auto& [id, request] : requests_) core_.poller.remove(request.watch);
+  for (const auto& peer : core_.peers()) {
+    if (peer) mailbox_.call_when_writable(*peer, nullptr);
+  }
 }
 
 void Requests::pause_listening() {
@@ -150,7 +154,9 @@ void Requests::ask(std::uint64_t id, Request& request) {
   std::deque<std::uint64_t>& waiting = sending_[peer.number() - 1];
   if (waiting.empty() && ask_now(id, request)) return;
   waiting.push_back(id);
-  if (waiting.size() == 1) carrier_.when_writable(peer, [this, &peer] { send_waiting(peer); });
+  if (waiting.size() == 1) {
+    mailbox_.call_when_writable(peer, [this, &peer] { send_waiting(peer); });
+  }
 }
 
 void Requests::send_waiting(Peer& peer) {
@@ -161,7 +167,7 @@ void Requests::send_waiting(Peer& peer) {
     if (found != requests_.end() && !ask_now(id, found->second)) return;
     waiting.pop_front();
   }
-  carrier_.when_writable(peer, nullptr);
+  mailbox_.call_when_writable(peer, nullptr);
 }
 
 bool Requests::ask_now(std::uint64_t id, Request& request) {
@@ -185,12 +191,10 @@ bool Requests::ask_now(std::uint64_t id, Request& request) {
 }
 
 void Requests::on_verdict(Peer& from, const wire::Message& message) {
-  if (message.type == wire::MessageType::kRefused) carrier_.on_refused(from, message.id);
   if (message.type == wire::MessageType::kConnected) {
     if (message.id >> 32 == wire::first_id(core_.generation()) >> 32) {
       count(core_.peer_counters(from).connected);
     }
-    carrier_.on_connected(from, message);
     return;
   }
   const auto found = requests_.find(message.id);

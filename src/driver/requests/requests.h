@@ -23,6 +23,7 @@
 #include <unordered_map>
 
 #include "driver/carriers/carrier.h"
+#include "driver/carriers/mailbox.h"
 #include "driver/core/core.h"
 #include "driver/strangers/pass_fds.h"
 #include "driver/strangers/stranger_fd.h"
@@ -36,7 +37,8 @@ inline constexpr std::size_t kRequestsMax = 1024;
 
 class Requests {
  public:
-  Requests(Core& core, Carrier& carrier, window::UniqueFd listen_socket);
+  // `mailbox`: what `carrier` sends by, if by any.
+  Requests(Core& core, Carrier& carrier, Mailbox& mailbox, window::UniqueFd listen_socket);
   ~Requests();
 
   // STATUS, CONNECTED or REFUSED from another driver.
@@ -50,7 +52,7 @@ class Requests {
  private:
   enum class State {
     kArriving,  // no CONNECT read yet
-    kSending,   // the carrier could not dispatch it yet
+    kSending,   // the mailbox has been full so far
     kAsked,     // CONNECT is in the lane
   };
   struct Request {
@@ -78,6 +80,7 @@ class Requests {
 
   Core& core_;
   Carrier& carrier_;
+  Mailbox& mailbox_;
   StrangerFd listen_;
   Poller::Token listen_watch_ = 0;
   bool listen_paused_ = false;  // goes on at the next check
