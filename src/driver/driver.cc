@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 #include <system_error>
 #include <utility>
@@ -47,6 +48,7 @@ Driver::Driver(const Options& options)
       arrivals_(core_, carrier_),
       timer_(require(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK), "timerfd")),
       stop_event_(require(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")) {
+  assert((ranges_ != nullptr) != (descriptors_ != nullptr));
   make_doorbells();
   stop_when_readable(stop_event_.get());
   start_ticking();
@@ -188,6 +190,7 @@ bool Driver::read_lanes() {
 }
 
 bool Driver::read_lane(Peer& peer, std::uint32_t most) {
+  assert(!core_.disputed());
   wire::MessageBytes bytes;
   for (std::uint32_t i = 0; i < most; ++i) {
     const window::ReadResult result = peer.reader().read(&bytes);

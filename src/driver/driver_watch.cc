@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <cassert>
 #include <utility>
 
 #include "driver/driver.h"
@@ -95,6 +96,7 @@ void Driver::look_at_doorbells() {
 // before. Should there be another one by now, the next look acts on that: a peer that changes it again and
 // again keeps nobody here.
 void Driver::look_at(Peer& peer, Clock::time_point now) {
+  assert(core_.on_device() && !core_.disputed());
   const Liveness::Change change = peer.look(now);
   const bool logged = change != Liveness::Change::kNone && peer.worth_a_line(now);
   switch (change) {

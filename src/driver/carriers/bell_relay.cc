@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -57,6 +58,8 @@ BellRelay::Link* BellRelay::find(const LinkId& name) {
 
 void BellRelay::open(const LinkId& name, StrangerFd bell, const window::AreaGrant& own,
                      std::uint64_t peer_window_offset) {
+  assert(bell.valid() && !knows(name) && core_.peer(name.peer) != nullptr);
+  assert(name.id != 0 && name.id <= wire::kNoticeId);  // else packed() is another link's too
   const Key key = next_key_++;
   Link& link = links_[key];
   link.key = key;
@@ -88,6 +91,7 @@ void BellRelay::connected(const LinkId& name, std::uint64_t peer_window_offset,
                           const wire::Message& for_program, int area) {
   Link* link = find(name);
   if (link == nullptr) return;
+  assert(name.side == Side::kConnecting && awaits_connected(name));
   link->peer_offset = peer_window_offset;
   const int error = send_with_fds(link->bell.get(), wire::encode(for_program), std::span(&area, 1));
   if (error == EPIPE || error == ECONNRESET) return;  // it hangs up: on_bell() hears of it
@@ -105,7 +109,9 @@ void BellRelay::on_bell(Key key, std::uint32_t events) {
   const auto found = links_.find(key);
   if (found == links_.end()) return;
   Link& link = found->second;
+  assert(!link.state.hung_up() && link.bell.valid());
   const bool told = events == EPOLLIN && tell_at_once(link);
+  assert(links_.contains(key));
   std::array<std::uint8_t, kBytesAtOnce> bytes;
   const Received received = receive_with_fds(link.bell.get(), bytes);
   if (received.error == EAGAIN && (events & EPOLLHUP) == 0) return;
@@ -179,6 +185,7 @@ void BellRelay::ring_program(Link& link) {
     if (link.state.here() == Here::kUnanswered) link.state.advance(Here::kRungEarly);
     return;
   }
+  assert(link.state.here() != Here::kRungEarly);
   // A full bell rings already, and one that hangs up is noticed by its watch.
   const std::uint8_t ring = wire::kRing;
   if (::send(link.bell.get(), &ring, 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1) {
@@ -213,6 +220,7 @@ void BellRelay::on_notice(Peer& from, std::uint64_t notice) {
 }
 
 void BellRelay::tell(Link& link, std::uint64_t bits) {
+  assert(bits != 0);
   if (link.state.gone()) return;
   if (link.tell == 0) pending_[link.name.peer - 1].push_back(link.key);
   link.tell |= bits;
@@ -245,6 +253,7 @@ bool BellRelay::flush_to(Peer& peer) {
       forget_if_over(key);
     }
     if (message.notice_count == 0) return false;
+    assert(peer.backlog.empty());
     count(counters().notices_sent, message.notice_count);
     core_.post(peer, message);
   }

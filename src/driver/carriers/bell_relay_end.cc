@@ -1,6 +1,7 @@
 // How links end. The states, and who is told what, are described in bell_relay.h.
 #include <sys/socket.h>
 
+#include <cassert>
 #include <utility>
 
 #include "driver/carriers/bell_relay.h"
@@ -27,6 +28,7 @@ void BellRelay::look_whether_mapped(Link& link) {
 
 // Before anything is done to the bell: who sees its end sees why.
 void BellRelay::tell_fate(Link& link, std::uint32_t fate) {
+  assert(!link.state.hung_up());  // else its area may be another link's by now
   link.fate = fate;
   arena_.area(link.own.index)->fate_line.fate.store(fate, std::memory_order_release);
 }
@@ -41,6 +43,7 @@ void BellRelay::end_there(Link& link, std::uint32_t fate) {
   advance_there(link, There::kClosed);
   if (link.state.hung_up()) return;
   tell_fate(link, fate);
+  assert(link.fate != layout::kFateOpen);
   ::shutdown(link.bell.get(), SHUT_WR);
 }
 
@@ -132,6 +135,7 @@ void BellRelay::forget_if_over(Key key) {
   if (found == links_.end()) return;
   const Link& link = found->second;
   if (!link.state.over() || (link.tell != 0 && !link.state.gone())) return;
+  assert(!link.bell.valid() && link.watch == 0);
   // A name that a peer's new session uses again is another link's by now.
   if (key_of(link.name) == key) forget_name(link.name);
   links_.erase(found);

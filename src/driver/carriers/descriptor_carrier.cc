@@ -1,6 +1,7 @@
 #include "driver/carriers/descriptor_carrier.h"
 
 #include <array>
+#include <cassert>
 #include <utility>
 
 #include "driver/strangers/source_check.h"
@@ -22,6 +23,7 @@ bool DescriptorCarrier::sound(const wire::Message& connect, const Received& rece
 
 wire::Reason DescriptorCarrier::admit(std::uint64_t id, Peer&, const ucred&, Received& received,
                                       wire::Message*) {
+  assert(received.fds.size() == descriptors() && !admitted_.contains(id));
   admitted_[id] = {std::move(received.fds[0]), std::move(received.fds[2])};
   return wire::Reason::kNone;
 }
@@ -41,11 +43,16 @@ int DescriptorCarrier::dispatch(std::uint64_t id, Peer& to) {
 }
 
 // The program has its area, and of the peer's it is told on the bell.
-bool DescriptorCarrier::complete(std::uint64_t, wire::Message*, window::UniqueFd*) { return true; }
+bool DescriptorCarrier::complete([[maybe_unused]] std::uint64_t id, wire::Message*,
+                                 window::UniqueFd*) {
+  assert(!admitted_.contains(id));  // dispatched
+  return true;
+}
 
 void DescriptorCarrier::abandon(std::uint64_t id) { admitted_.erase(id); }
 
 void DescriptorCarrier::stash(const Datagram& datagram, Received& received) {
+  assert(received.fds.size() == 2);
   if (stash_.size() >= kStashMax) {
     count(core_.counters().fds_dropped);
     stash_.pop_front();
@@ -55,6 +62,7 @@ void DescriptorCarrier::stash(const Datagram& datagram, Received& received) {
                     datagram.id,
                     Clock::now() + core_.options.request_limit,
                     {std::move(received.fds[0]), std::move(received.fds[1])}});
+  assert(stash_.size() <= kStashMax);
 }
 
 std::optional<DescriptorCarrier::Descriptors> DescriptorCarrier::find_stashed(const Peer& from,

@@ -79,5 +79,13 @@ TEST(LinkState, TheOtherEndIsHeardOnceAndInOrder) {
       heard);
 }
 
+// Where assertions are compiled in; elsewhere the step is taken.
+TEST(LinkState, AWrongStepIsAsserted) {
+  LinkState state = in(Here::kHungUp, There::kClosed);
+  EXPECT_DEBUG_DEATH(state.advance(Here::kCarrying), "may_follow");
+  state = in(Here::kHungUp, There::kLetGo);
+  EXPECT_DEBUG_DEATH(state.advance(There::kClosed), "may_follow");
+}
+
 }  // namespace
 }  // namespace shunt::driver

@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <cassert>
 #include <cerrno>
 #include <utility>
 
@@ -27,6 +28,7 @@ Mailbox::~Mailbox() {
 }
 
 void Mailbox::take_descriptors(std::function<void(const Datagram&, Received&)> taker) {
+  assert(!taker || !taker_);
   taker_ = std::move(taker);
 }
 
@@ -100,6 +102,7 @@ void Mailbox::call_when_writable(const Peer& to, std::function<void()> callback)
 }
 
 void Mailbox::watch(Line& l) {
+  assert(l.watch == 0);
   if (!l.socket || !l.writable) return;
   l.watch = core_.poller.add(l.socket.get(), EPOLLOUT, [&l](std::uint32_t) {
     const auto callback = l.writable;  // it may replace itself

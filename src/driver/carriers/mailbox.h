@@ -7,6 +7,7 @@
 // Thread safety: one thread. Errors: errno, and counters of the own section.
 #pragma once
 
+#include <cassert>
 #include <functional>
 #include <span>
 #include <vector>
@@ -46,7 +47,10 @@ class Mailbox {
     Poller::Token watch = 0;  // of socket, while writable is set
     std::function<void()> writable;
   };
-  Line& line(const Peer& to) { return lines_[to.number() - 1]; }
+  Line& line(const Peer& to) {
+    assert(to.number() != core_.self.number && to.number() <= lines_.size());
+    return lines_[to.number() - 1];
+  }
   bool receive_one();
   int connect(const Peer& to);
   void watch(Line& line);

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cassert>
 #include <utility>
 
 #include "driver/strangers/source_check.h"
@@ -44,6 +45,7 @@ wire::Reason RangeCarrier::give(std::uint32_t peer, pid_t pid, window::AreaGrant
 
 wire::Reason RangeCarrier::admit(std::uint64_t id, Peer& to, const ucred& program,
                                  Received& received, wire::Message* connect) {
+  assert(received.fds.size() == descriptors() && !admitted_.contains(id));
   if (!policy_.may_use(program.uid)) return wire::Reason::kNotAllowed;
   Admitted admitted{to.number(), {}};
   const wire::Reason reason = give(to.number(), program.pid, &admitted.own);
@@ -115,6 +117,7 @@ void RangeCarrier::on_connected(Peer& from, const wire::Message& message) {
 
 wire::Reason RangeCarrier::arrive(Peer& from, const wire::Message& connect, uid_t listener,
                                   Handover* out) {
+  assert(!arriving_);
   const BellRelay::LinkId link{from.number(), connect.id, BellRelay::Side::kListening};
   const auto peer_offset = window_offset(from, connect);
   if (!peer_offset || connect.id == 0 || connect.id > wire::kNoticeId || relay_.knows(link)) {
@@ -149,8 +152,10 @@ wire::Reason RangeCarrier::arrive(Peer& from, const wire::Message& connect, uid_
   return wire::Reason::kNone;
 }
 
-void RangeCarrier::handed(Peer&, std::uint64_t, bool done) {
+void RangeCarrier::handed([[maybe_unused]] Peer& from, [[maybe_unused]] std::uint64_t id,
+                          bool done) {
   const auto link = std::exchange(arriving_, std::nullopt);
+  assert(!link || (link->peer == from.number() && link->id == id));
   if (link && !done) relay_.withdraw(*link, false);
 }
 
@@ -201,6 +206,7 @@ std::chrono::microseconds RangeCarrier::flush(Clock::time_point now) {
   if (waiting) sweep(now);
   if (relay_.flush()) return std::chrono::microseconds{0};
   if (!waiting) return Poller::kForever;
+  assert(next_sweep_ >= now);  // what is negative would be for ever
   return std::chrono::duration_cast<std::chrono::microseconds>(next_sweep_ - now);
 }
 

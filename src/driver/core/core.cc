@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 #include <ctime>
 #include <thread>
@@ -99,6 +100,7 @@ Core::Core(const Options& o)
         other ? std::make_unique<Peer>(backing, table.partitions[i], self, own_.writable(), options)
               : nullptr);
   }
+  assert(peers_.size() == table.count && peer(self.number) == nullptr);
   if (on_device()) settle();
 }
 
@@ -128,6 +130,7 @@ void Core::begin_life() {
   header.life.state.store(static_cast<std::uint32_t>(layout::DriverState::kDown),
                           std::memory_order_relaxed);
   generation_ = next_life(section(), on_device());
+  assert(generation_ != 0);
   beats_ = header.life.heartbeat.load(std::memory_order_relaxed);
   header.life.generation.store(generation_, std::memory_order_relaxed);
   header.life.notify.store(static_cast<std::uint32_t>(options.notify), std::memory_order_relaxed);
@@ -146,6 +149,7 @@ Peer* Core::peer(std::uint32_t number) {
 
 void Core::beat() {
   if (disputed()) return;
+  assert(!lost_);
   layout::SectionLife& life = section().header.life;
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
@@ -190,6 +194,7 @@ void Core::leave() {
 }
 
 void Core::open() {
+  assert(state_ == layout::DriverState::kDown && !lost_ && !disputed());
   state_ = layout::DriverState::kUp;
   // Release: whoever sees kUp sees the emptied lanes and the generation (Peer::up).
   section().header.life.state.store(static_cast<std::uint32_t>(state_), std::memory_order_release);
@@ -202,6 +207,7 @@ void Core::close() {
 }
 
 void Core::new_session(Peer& peer) {
+  assert(on_device() && !disputed());
   peer.backlog.clear();
   queue_->restart_lane(peer.number(), session(peer) + 1);
 }
@@ -236,6 +242,7 @@ bool Core::post(Peer& peer, const wire::Message& message) {
     return false;
   }
   peer.backlog.push_back(bytes);
+  assert(peer.backlog.size() <= kBacklogMax);
   return true;
 }
 
@@ -263,6 +270,7 @@ void Core::ring(Peer& peer) {
 }
 
 void Core::announce_sleep() {
+  assert(!disputed() && (sleep_epoch_ & 1) == 0);
   sleep_epoch_ |= 1;
   section().header.sleep.sleeping.store(sleep_epoch_, std::memory_order_relaxed);
   // `sleeping` before the look at the lanes; pairs with ring() of the peers.

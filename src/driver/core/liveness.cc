@@ -1,5 +1,6 @@
 #include "driver/core/liveness.h"
 
+#include <cassert>
 #include <utility>
 
 #include "base/untrusted.h"
@@ -8,7 +9,9 @@ namespace shunt::driver {
 
 Liveness::Liveness(const layout::Section* section, std::uint32_t own_number,
                    std::chrono::milliseconds dead_after, std::chrono::milliseconds tick)
-    : section_(section), own_number_(own_number), dead_after_(dead_after), tick_(tick) {}
+    : section_(section), own_number_(own_number), dead_after_(dead_after), tick_(tick) {
+  assert(section != nullptr && own_number >= 1);
+}
 
 bool Liveness::says_up() const {
   return Untrusted(section_->header.life.state).copy_acquire() ==
@@ -24,6 +27,8 @@ Liveness::Session Liveness::see_session() {
 }
 
 Liveness::Change Liveness::look(Clock::time_point now) {
+  assert(now >= last_look_);
+  assert(life_ != PeerLife::kAlive || session_ != 0);
   // The beat before the session: a driver that has learnt of a death announces it before it beats.
   const std::uint64_t heartbeat = Untrusted(section_->header.life.heartbeat).copy_acquire();
   const bool first = first_look_ == Clock::time_point{};

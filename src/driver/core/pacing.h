@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cassert>
 #include <chrono>
 
 namespace shunt::driver {
@@ -15,6 +16,7 @@ class Pacing {
   using Clock = std::chrono::steady_clock;
 
   std::chrono::microseconds pause(bool had_work, Clock::time_point now) {
+    assert(now >= last_work_);
     if (had_work) {
       last_work_ = now;
       sleep_ = kFirst;
@@ -22,6 +24,7 @@ class Pacing {
     if (now - last_work_ < kSpin) return std::chrono::microseconds{0};
     const auto result = sleep_;
     sleep_ = std::min(sleep_ * 2, now - last_work_ < kQuiet ? kLongest : kLongestQuiet);
+    assert(result <= kLongestQuiet);
     return result;
   }
 

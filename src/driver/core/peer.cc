@@ -1,5 +1,6 @@
 #include "driver/core/peer.h"
 
+#include <cassert>
 #include <utility>
 
 #include "base/untrusted.h"
@@ -21,6 +22,7 @@ Peer::Peer(const window::Backing& backing, const wire::Partition& partition,
       own_number_(self.number),
       file_(backing, partition, window::Access::kReadOnly),
       own_(own) {
+  assert(partition.number != self.number);
   if (backing.device) liveness_.emplace(section(), own_number_, options.dead_after, options.tick);
   read_anew();
 }
@@ -60,6 +62,7 @@ bool Peer::up(Clock::time_point now) {
 }
 
 Liveness::Change Peer::look(Clock::time_point now) {
+  assert(liveness_);
   const Liveness::Change change = liveness_->look(now);
   const bool came = std::exchange(came_, false);
   return came && change == Liveness::Change::kNone ? Liveness::Change::kCame : change;

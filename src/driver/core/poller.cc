@@ -1,6 +1,7 @@
 #include "driver/core/poller.h"
 
 #include <array>
+#include <cassert>
 #include <cerrno>
 #include <system_error>
 
@@ -20,6 +21,7 @@ Poller::Poller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
 }
 
 Poller::Token Poller::add(int fd, std::uint32_t events, Callback callback) {
+  assert(fd >= 0 && callback);
   epoll_event event{};
   event.events = events;
   event.data.u64 = next_;
@@ -29,6 +31,7 @@ Poller::Token Poller::add(int fd, std::uint32_t events, Callback callback) {
 }
 
 void Poller::modify(Token token, std::uint32_t events) {
+  assert(watches_.contains(token));
   epoll_event event{};
   event.events = events;
   event.data.u64 = token;

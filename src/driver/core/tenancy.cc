@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cassert>
 #include <random>
 #include <thread>
 #include <utility>
@@ -40,7 +41,9 @@ Tenancy::Tenancy(layout::SectionLife* life, std::chrono::milliseconds dead_after
       dead_after_(dead_after),
       waiting_(std::move(waiting)),
       boot_id_(window::boot_id()),
-      token_(draw()) {}
+      token_(draw()) {
+  assert(token_ != 0);
+}
 
 bool Tenancy::beats() const {
   const std::uint64_t before = life_->heartbeat.load(std::memory_order_relaxed);
@@ -70,6 +73,7 @@ void Tenancy::confirm(const std::string& partition, const std::string& window) c
 }
 
 bool Tenancy::still_ours(std::uint64_t own_heartbeat, std::uint64_t own_life) {
+  assert(own_life != 0);
   const std::uint64_t token = life_->token.load(std::memory_order_acquire);
   if (token == token_) {
     if (disputed() && ++own_ticks_ >= kOwnTicks) foreign_ticks_ = 0;

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <cassert>
 #include <cerrno>
 #include <utility>
 
@@ -100,6 +101,7 @@ void IvshmemDoorbell::drain() {
     ring();  // it may wait to hear us
   }
   if (++vain_ <= kVainMax) return;
+  assert(watch_ != 0 && !muted_);
   muted_ = true;
   poller_.remove(std::exchange(watch_, 0));
 }

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -178,6 +179,7 @@ void StreamDoorbell::tick() {
 }
 
 void StreamDoorbell::begin() {
+  assert(!open_ && fd_ && watch_ == 0);
   open_ = true;
   heard_ = false;
   pause_ = tries_ = 0;
@@ -195,6 +197,7 @@ void StreamDoorbell::greet() { ring(); }
 
 int StreamDoorbell::ring() {
   if (!open_) return ENOTCONN;
+  assert(fd_);
   const char byte = 1;
   // A port is no socket; shuntd ignores SIGPIPE.
   const ssize_t n = kind() == layout::DoorbellKind::kSocket
@@ -231,6 +234,7 @@ void StreamDoorbell::drain() {
 }
 
 void StreamDoorbell::hang_up() {
+  assert(open_);
   if (heard_) spdlog::info("doorbell {} of partition '{}' is gone", spec_, peer_);
   poller_.remove(std::exchange(watch_, 0));
   open_ = heard_ = muted_ = false;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cassert>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -78,6 +79,7 @@ VfioDevice::VfioDevice(const std::string& address, DevicePlaces places)
     : address_(require_address(address)), places_(std::move(places)) {}
 
 std::uint16_t VfioDevice::add_vector() {
+  assert(!tried_);
   vectors_.emplace_back(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!vectors_.back()) throw std::system_error(errno, std::generic_category(), "eventfd");
   return static_cast<std::uint16_t>(vectors_.size() - 1);
@@ -164,6 +166,7 @@ void VfioDevice::open_group(const std::string& group) {
 }
 
 void VfioDevice::open() {
+  assert(!number_ && !device_);
   const std::string group = check_sysfs();
   open_group(group);
   device_.reset(::ioctl(group_.get(), VFIO_GROUP_GET_DEVICE_FD, address_.c_str()));
@@ -232,6 +235,7 @@ void VfioDevice::take_interrupts() {
 
 int VfioDevice::ring(std::uint16_t number, std::uint16_t vector) {
   if (!number_) return ENOTCONN;
+  assert(device_);
   const std::uint32_t value = std::uint32_t{number} << 16 | vector;
   const auto at = static_cast<off_t>(registers_ + kDoorbell);
   const ssize_t n = ::pwrite(device_.get(), &value, sizeof value, at);

@@ -13,6 +13,7 @@
 // first tick() for a device that can never do (no ivshmem-doorbell, too few vectors, no IOMMU).
 #pragma once
 
+#include <cassert>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -40,7 +41,10 @@ class VfioDevice : public InterruptDevice {
   explicit VfioDevice(const std::string& address, DevicePlaces places = {});
 
   std::uint16_t add_vector() override;
-  int rung(std::uint16_t vector) const override { return vectors_[vector].get(); }
+  int rung(std::uint16_t vector) const override {
+    assert(vector < vectors_.size());
+    return vectors_[vector].get();
+  }
   void tick() override;
   std::optional<std::uint16_t> number() const override { return number_; }
   int ring(std::uint16_t number, std::uint16_t vector) override;

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <cassert>
 #include <cerrno>
 #include <vector>
 
@@ -63,6 +64,7 @@ wire::Reason Arrivals::hand_over(Peer& from, const wire::Message& message) {
   if (reason != wire::Reason::kNone) return reason;
   out.connect.flags = wire::kViaDriver;
   out.connect.id = 0;
+  assert(out.made.empty() || out.sent.empty());
   std::vector<int> passed;
   for (const window::UniqueFd& fd : out.made) passed.push_back(fd.get());
   for (const StrangerFd& fd : out.sent) passed.push_back(fd.get());
@@ -74,6 +76,7 @@ wire::Reason Arrivals::hand_over(Peer& from, const wire::Message& message) {
   }
   const std::uint64_t key = next_key_++;
   Handed& handed = handed_[key];
+  assert(handed_.size() <= kHandedMax);
   handed.rendezvous = std::move(rendezvous.socket);
   handed.from = &from;
   handed.from_generation = from.generation();
@@ -109,6 +112,7 @@ void Arrivals::on_listener(std::uint64_t key) {
 
 void Arrivals::forget(std::uint64_t key) {
   const auto found = handed_.find(key);
+  assert(found != handed_.end());
   core_.poller.remove(found->second.watch);
   found->second.rendezvous.hang_up();
   handed_.erase(found);

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <cassert>
 #include <cerrno>
 #include <utility>
 
@@ -59,6 +60,7 @@ void Requests::pause_listening() {
 
 void Requests::on_connections() {
   for (int i = 0; i < kAcceptsAtOnce; ++i) {
+    assert(requests_.size() <= kRequestsMax);
     if (crowded()) {
       pause_listening();
       return;
@@ -149,6 +151,7 @@ wire::Reason Requests::accept_request(std::uint64_t id, Request& request, Receiv
 }
 
 void Requests::ask(std::uint64_t id, Request& request) {
+  assert(request.state == State::kArriving && request.peer != nullptr);
   request.state = State::kSending;
   Peer& peer = *request.peer;
   std::deque<std::uint64_t>& waiting = sending_[peer.number() - 1];
@@ -171,6 +174,7 @@ void Requests::send_waiting(Peer& peer) {
 }
 
 bool Requests::ask_now(std::uint64_t id, Request& request) {
+  assert(request.state == State::kSending);
   Peer& peer = *request.peer;
   // Room is sure after dispatch(): nobody else writes this lane.
   if (!core_.lane_has_room(peer)) {
@@ -262,6 +266,7 @@ wire::Message Requests::verdict(const Request& request, wire::MessageType type) 
 
 void Requests::grant(std::uint64_t id) {
   const Request& request = requests_.at(id);
+  assert(request.state == State::kAsked);
   wire::Message status = verdict(request, wire::MessageType::kStatus);
   window::UniqueFd fd;
   if (!carrier_.complete(id, &status, &fd)) {

@@ -1,5 +1,6 @@
 #include "driver/strangers/pass_fds.h"
 
+#include <cassert>
 #include <cerrno>
 #include <cstring>
 
@@ -12,6 +13,7 @@ constexpr int kPassRights = 83;              // SO_PASSRIGHTS
 }  // namespace
 
 int send_with_fds(int socket, std::span<const std::uint8_t> bytes, std::span<const int> fds) {
+  assert(fds.size() <= kPassedFdsMax);
   iovec iov{const_cast<std::uint8_t*>(bytes.data()), bytes.size()};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kPassedFdsMax)] = {};
   msghdr m{};

@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <cassert>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -45,8 +46,10 @@ void close_for_ever() {
 }  // namespace
 
 void close_elsewhere(int fd) {
+  assert(fd >= 0);
   Closers& c = closers();
   const std::lock_guard lock(c.mutex);
+  assert(c.idle <= c.threads && c.threads <= kClosersMax);
   c.waiting.push_back(fd);
   // Those that were woken and have not come yet count as idle still.
   if (c.waiting.size() > c.idle && c.threads < kClosersMax) {

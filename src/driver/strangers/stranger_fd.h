@@ -13,6 +13,7 @@
 // can be started waits for the next one.
 #pragma once
 
+#include <cassert>
 #include <cstddef>
 #include <utility>
 
@@ -42,6 +43,7 @@ class StrangerFd {
   explicit operator bool() const { return valid(); }
   int release() { return std::exchange(fd_, -1); }
   void reset(int fd = -1) {
+    assert(fd < 0 || fd != fd_);  // it would be closed
     if (fd_ >= 0) close_elsewhere(fd_);
     fd_ = fd;
   }
