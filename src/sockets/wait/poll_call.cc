@@ -8,7 +8,6 @@
 #include "sockets/downgrade/follow.h"
 #include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
-#include "sockets/setup/listener.h"
 #include "sockets/stream/stream.h"
 #include "sockets/thread/cancel.h"
 #include "sockets/wait/epoll_wait.h"
