@@ -41,6 +41,15 @@ int give_name(const wire::Endpoint& endpoint, std::uint16_t family, sockaddr* ad
   return 0;
 }
 
+// Another thread waits in connect(): to the kernel the socket is merely bound meanwhile.
+bool is_connecting(int fd) {
+  Socket* s = of_kind(fd, Kind::kTcp);
+  if (s == nullptr) return false;
+  if (!s->connecting.try_acquire()) return true;
+  s->connecting.release();
+  return false;
+}
+
 int connect_pinned(int fd, Socket* s, const sockaddr* address, socklen_t length) {
   const Kind kind = s->kind.load(std::memory_order_acquire);
   if (kind != Kind::kTcp && kind != Kind::kConnection && kind != Kind::kPlain)
@@ -110,7 +119,7 @@ SHUNT_EXPORT int socket(int domain, int type, int protocol) noexcept {
 }
 
 SHUNT_EXPORT int listen(int fd, int backlog) noexcept {
-  if (stand_in_at(fd) != nullptr) return finish(-EINVAL);
+  if (stand_in_at(fd) != nullptr || is_connecting(fd)) return finish(-EINVAL);
   const int r = libc().listen(fd, backlog);
   if (r == 0) {
     if (sockets::Socket* s = of_kind(fd, sockets::Kind::kTcp)) sockets::listening(fd, s, backlog);

@@ -143,7 +143,12 @@ int waiting_descriptor(int fd, const Socket* s) {
 
 void sockets_after_fork() {
   pool_lock.reset_after_fork();
-  for_each([](int, Socket* s, void*) { s->lock.reset_after_fork(); }, nullptr, 0, table_limit());
+  for_each(
+      [](int, Socket* s, void*) {
+        s->lock.reset_after_fork();
+        s->connecting.reset_after_fork();
+      },
+      nullptr, 0, table_limit());
 }
 
 }  // namespace shunt::sockets

@@ -55,6 +55,7 @@ struct Socket {
   bool connect_unreported;  // non-blocking connect: EINPROGRESS was given, 0 is due
   std::atomic<std::uint32_t> refs;
   Lock lock;
+  Lock connecting;         // held over a whole connect(), which may wait; before `lock`
   Connection* connection;  // kConnection, kPlain; later the last one, for racing calls
   std::uint64_t inode;     // of the bell, to tell it from a file that took its number; 0: unknown
   int reservation;         // the TCP socket that holds the local port; -1: none

@@ -229,45 +229,53 @@ bool establish(Attempt& a, wire::Reason* reason) {
   c->nonblocking.store(a.nonblocking, std::memory_order_relaxed);
   adopt_options(c, a.fd, a.socket->family);
   sys::fcntl(a.bell, F_SETFL, a.nonblocking ? O_NONBLOCK : 0);
-  if (!swap_descriptors(a.fd, a.socket, a.bell)) {
-    *reason = wire::Reason::kNoMemory;
+  Hold hold(a.socket->lock);
+  const bool unchanged = a.socket->kind.load(std::memory_order_acquire) == Kind::kTcp;
+  if (!unchanged || !swap_descriptors(a.fd, a.socket, a.bell)) {
+    *reason = unchanged ? wire::Reason::kNoMemory : wire::Reason::kUnsupportedCall;
     discard(&parts);
     return false;
   }
   if (parts.area_fd >= 0) sys::close(parts.area_fd);
   install(a.fd, a.socket, c, a.partition != nullptr ? a.partition->name_bytes.data() : nullptr);
+  a.socket->connect_unreported = a.nonblocking;
   attach_registrations(a.socket);
   return true;
 }
 
 Outcome fall_back(Socket* s, wire::Reason reason) {
-  s->reason = reason;
+  {
+    Hold hold(s->lock);
+    s->reason = reason;
+  }
   if (!require_shared_memory()) return kPassOn;
   count_reason(reason);
   return -ECONNREFUSED;
 }
 
-}  // namespace
-
-Outcome connect_socket(int fd, Socket* s, const sockaddr* address, socklen_t length) {
-  const Result<wire::Endpoint> parsed = wire::from_sockaddr(address, length);
+// What needs no attempt: an answer, or kNotOurs when there is to be one. `waited`: for another thread's attempt.
+Outcome answer_at_once(Socket* s, bool waited) {
   Hold hold(s->lock);
   if (!hold.owns()) return -EALREADY;
   const Kind kind = s->kind.load(std::memory_order_acquire);
-  if (kind == Kind::kConnection || kind == Kind::kPlain) {
-    if (!s->connect_unreported) return -EISCONN;
-    s->connect_unreported = false;
-    return 0;
-  }
+  if (kind == Kind::kTcp) return kNotOurs;
+  if (kind != Kind::kConnection && kind != Kind::kPlain) return kPassOn;
+  if (!s->connect_unreported && !waited) return -EISCONN;
+  s->connect_unreported = false;
+  return 0;
+}
+
+// With `connecting` held.
+Outcome attempt(int fd, Socket* s, const sockaddr* address, socklen_t length, bool nonblocking) {
+  const Result<wire::Endpoint> parsed = wire::from_sockaddr(address, length);
   // What the kernel rejects, it rejects itself (families, lengths, port 0).
   if (!parsed.ok() || parsed.value().port == 0) return kPassOn;
   if (s->family == AF_INET && address->sa_family != AF_INET) return kPassOn;
   if (s->forbidden) return fall_back(s, s->reason);
 
   const wire::Endpoint destination = resolve_any(parsed.value());
-  Attempt a{fd, s, destination, (sys::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0, nullptr, -1};
+  Attempt a{fd, s, destination, nonblocking, nullptr, -1};
   wire::Reason reason;
-  const Undo undo([s] { s->lock.release(); });
   a.bell = find_rendezvous(destination, a.nonblocking, &reason);
   if (a.bell == -EINTR) return -EINTR;
   bool done = false;
@@ -284,8 +292,25 @@ Outcome connect_socket(int fd, Socket* s, const sockaddr* address, socklen_t len
     }
   }
   if (!done) return fall_back(s, reason);
-  s->connect_unreported = a.nonblocking;
   return a.nonblocking ? -EINPROGRESS : 0;
+}
+
+}  // namespace
+
+Outcome connect_socket(int fd, Socket* s, const sockaddr* address, socklen_t length) {
+  const bool nonblocking = (sys::fcntl(fd, F_GETFL) & O_NONBLOCK) != 0;
+  // As the kernel: while another thread connects the socket a non-blocking call says so, and a blocking one waits
+  // for the outcome and shares it.
+  const bool first = s->connecting.try_acquire();
+  if (!first && (nonblocking || !s->connecting.acquire())) return -EALREADY;
+  Outcome r = kNotOurs;
+  {
+    const Undo undo([s] { s->connecting.release(); });
+    r = answer_at_once(s, !first);
+    if (r == kNotOurs) r = attempt(fd, s, address, length, nonblocking);
+  }
+  s->connecting.release();
+  return r;
 }
 
 void connected_by_kernel(int fd, Socket* s) {

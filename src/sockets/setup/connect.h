@@ -7,6 +7,8 @@
 //
 // As with TCP, connect() succeeds when the request is in the listener's backlog; accept() may come
 // later, and bytes may be sent before.
+// One thread connects a socket at a time, and no lock that other calls need is held while it waits: another
+// thread's connect() gets EALREADY if the socket is non-blocking, else it waits for the outcome and shares it.
 // Thread safety: any thread. Errors: negative errno.
 #pragma once
 

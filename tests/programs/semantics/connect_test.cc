@@ -1,6 +1,9 @@
 // connect: what it returns and when.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <fstream>
+
 #include "net.h"
 
 namespace shunt::test {
@@ -118,6 +121,60 @@ TEST(Connect, BadAddresses) {
   ASSERT_EQ(connect(client, address.get(), address.length), 0);
   Fd server = accept_from(listener);
   expect_echo(client, server, "fine");
+}
+
+// A listener whose queue is full: a further blocking connect() waits until somebody accepts.
+struct FullListener {
+  Fd listener = tcp_socket();
+  std::vector<Fd> waiting;
+  FullListener() {
+    const Address any("127.0.0.1", 0);
+    EXPECT_EQ(bind(listener, any.get(), any.length), 0);
+    EXPECT_EQ(listen(listener, 1), 0);
+    for (int i = 0; i < 200; ++i) {
+      waiting.push_back(tcp_socket(AF_INET, SOCK_NONBLOCK));
+      try_connect(waiting.back(), port_of(listener));
+    }
+  }
+  // Until `done`, so that whoever waits gets his turn.
+  void accept_until(const std::atomic<bool>& done) {
+    set_nonblocking(listener, true);
+    while (!done) {
+      if (Fd accepted(accept(listener, nullptr, nullptr)); accepted < 0) std::this_thread::yield();
+    }
+  }
+};
+
+bool sleeps(int tid) {
+  std::ifstream status("/proc/self/task/" + std::to_string(tid) + "/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind("State:", 0) == 0) return line.find("sleeping") != std::string::npos;
+  }
+  return false;
+}
+
+TEST(Connect, AnotherThreadsAttemptIsToldAndShared) {
+  FullListener full;
+  Fd client = tcp_socket();
+  std::atomic<int> tid{0};
+  std::atomic<bool> done{false};
+  int first = -1;
+  std::thread thread([&] {
+    tid = gettid();
+    first = try_connect(client, port_of(full.listener));
+    done = true;
+  });
+  while (tid == 0 || !sleeps(tid)) std::this_thread::yield();
+  set_nonblocking(client, true);
+  EXPECT_EQ(try_connect(client, port_of(full.listener)), -1);
+  EXPECT_EQ(errno, EALREADY);
+  EXPECT_EQ(listen(client, 1), -1);
+  EXPECT_EQ(errno, EINVAL);
+  set_nonblocking(client, false);
+  EXPECT_FALSE(done);
+  full.accept_until(done);
+  thread.join();
+  EXPECT_EQ(first, 0);
 }
 
 TEST(Connect, FromABoundPort) {
