@@ -105,10 +105,12 @@ constexpr DeviceGeometry device_geometry(std::uint64_t size, std::uint64_t granu
       granule >= kGranuleMin && granule <= kGranuleMax && (granule & (granule - 1)) == 0;
   if (!granule_ok || count == 0 || count > wire::kMaxPartitions) return g;
   if (size <= kDeviceHeadBytes || section_bytes == 0 || section_bytes > size) return g;
+  const std::uint64_t stride = (size - kDeviceHeadBytes) / count / granule * granule;
+  // Before it is rounded up, and the sum taken apart: numbers near 2^64 must not wrap around to small ones.
+  if (section_bytes > stride) return g;
   g.arena_offset = round_up_to(section_bytes, granule);
   g.area_stride = round_up_to(kAreaBytes, granule);
-  const std::uint64_t stride = (size - kDeviceHeadBytes) / count / granule * granule;
-  if (stride < g.arena_offset + kAreasMin * g.area_stride) return g;
+  if (stride - g.arena_offset < kAreasMin * g.area_stride) return g;
   g.section_stride = stride;
   const std::uint64_t areas = (stride - g.arena_offset) / g.area_stride;
   g.areas = static_cast<std::uint32_t>(areas < kAreasMax ? areas : kAreasMax);

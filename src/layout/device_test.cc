@@ -82,6 +82,21 @@ TEST(DeviceLayout, RangesAreAlignedApartAndInside) {
   }
 }
 
+TEST(DeviceLayout, NumbersNearTheLargestDoNotWrapAround) {
+  constexpr std::uint64_t kMost = ~std::uint64_t{0};
+  for (const std::uint64_t granule : {kGranuleMin, kGranuleDefault, 4 * kMiB, kGranuleMax}) {
+    for (const std::uint64_t less :
+         {std::uint64_t{0}, granule - 1, granule, kDeviceHeadBytes, kDeviceHeadBytes + granule}) {
+      const DeviceGeometry g = device_geometry(kMost, granule, kMost - less, 1);
+      EXPECT_EQ(0u, g.section_stride) << granule << " " << less;
+      EXPECT_EQ(0u, g.areas);
+    }
+    const DeviceGeometry g = device_geometry(kMost, granule, kMost - 16 * kGranuleMax, 1);
+    EXPECT_GE(g.areas, kAreasMin);
+    EXPECT_GE(g.arena_offset, g.section_bytes);
+  }
+}
+
 TEST(DeviceLayout, OnlyTheBeginningOfAnAreaIsOne) {
   const DeviceGeometry g = device_geometry(256 * kMiB, kGranuleDefault, kMiB, 2);
   EXPECT_EQ(0, g.area_at(g.arena_offset));
