@@ -9,6 +9,7 @@ set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/archive)
 
 set(SHUNT_SANITIZE "" CACHE STRING "Value for -fsanitize=, e.g. address,undefined or thread")
+option(SHUNT_FUZZ "Build the harnesses of tests/fuzz in the place of all other tests; needs clang" OFF)
 
 add_library(shunt_options INTERFACE)
 target_include_directories(shunt_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
@@ -18,6 +19,9 @@ target_compile_options(shunt_options INTERFACE
 if(SHUNT_SANITIZE)
   target_compile_options(shunt_options INTERFACE -fsanitize=${SHUNT_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(shunt_options INTERFACE -fsanitize=${SHUNT_SANITIZE})
+endif()
+if(SHUNT_FUZZ)
+  target_compile_options(shunt_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
 # Code that runs inside other people's programs: it never throws and brings no C++ runtime.
