@@ -11,6 +11,7 @@ packages_demo=(iproute2 redis-server redis-tools python3)
 # (tests/vm/vm/kernel.py). kmod: depmod; g++ links the guests' programs statically with libc6-dev.
 packages_vm=(qemu-system-x86 busybox-static ndctl kmod iproute2 python3)
 packages_demo_vm=("${packages_vm[@]}" redis-server redis-tools iperf3)
+packages_fuzz=(clang libclang-rt-dev llvm python3)  # llvm: its symbolizer puts names into reports
 packages_lint=(clang-format clang-tidy git python3)
 
 missing_packages() { # package... -> those not installed, one a line
