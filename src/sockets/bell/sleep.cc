@@ -4,7 +4,7 @@
 
 #include <cerrno>
 
-#include "sockets/connection/trim.h"
+#include "sockets/connection/idle_memory.h"
 #include "sockets/thread/cancel.h"
 #include "sys/kernel.h"
 

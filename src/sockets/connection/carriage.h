@@ -24,7 +24,7 @@ void connected(Connection* connection, const layout::Area* peer);
 
 // The peer has begun a downgrade and we have not followed yet.
 inline bool follow_due(const Connection* c) { return carriage(c) == conn::Carriage::kFollowing; }
-// The rings carry nothing any more; send and receive go through downgrade/rest.h.
+// The rings carry nothing any more; send and receive go through downgrade/moving_rest.h.
 inline bool off_rings(const Connection* c) { return conn::off_rings(carriage(c)); }
 // Either of the two; the hot path's only look.
 inline bool leaves_rings(const Connection* c) { return conn::leaves_rings(carriage(c)); }

@@ -55,7 +55,7 @@ struct Connection {
   alignas(64) Lock tx;
   ring::WriterState writer;
   std::atomic<std::uint64_t> bytes_sent;
-  bool remembered_as_grown;  // see trim.h
+  bool remembered_as_grown;  // see idle_memory.h
   std::uint64_t head_at_trim;
 
   alignas(64) Lock rx;

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "sockets/connection/carriage.h"
-#include "sockets/downgrade/rest.h"
+#include "sockets/downgrade/moving_rest.h"
 #include "sockets/holders/orphan.h"
 #include "sockets/process/result.h"
 #include "sockets/stream/receive.h"

@@ -4,7 +4,7 @@
 #include <cerrno>
 
 #include "sockets/holders/inherit.h"
-#include "sockets/holders/leave.h"
+#include "sockets/holders/last_close.h"
 #include "sockets/process/identity.h"
 #include "sockets/process/result.h"
 #include "sockets/process/status.h"

@@ -2,7 +2,7 @@
 
 #include "sockets/bell/look.h"
 #include "sockets/connection/areas.h"
-#include "sockets/holders/leave.h"
+#include "sockets/holders/last_close.h"
 #include "sockets/process/identity.h"
 #include "sockets/process/missed.h"
 #include "sockets/process/status.h"

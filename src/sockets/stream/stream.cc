@@ -11,7 +11,7 @@
 #include "sockets/connection/carriage.h"
 #include "sockets/downgrade/entry.h"
 #include "sockets/downgrade/follow.h"
-#include "sockets/downgrade/rest.h"
+#include "sockets/downgrade/moving_rest.h"
 #include "sockets/process/missed.h"
 #include "sockets/process/result.h"
 #include "sockets/process/status.h"

@@ -8,7 +8,7 @@
 #include "sockets/bell/checked_rings.h"
 #include "sockets/bell/look.h"
 #include "sockets/connection/carriage.h"
-#include "sockets/downgrade/rest.h"
+#include "sockets/downgrade/moving_rest.h"
 #include "sockets/process/missed.h"
 
 namespace shunt::sockets {

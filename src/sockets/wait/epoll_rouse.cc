@@ -4,8 +4,8 @@
 
 #include "sockets/connection/carriage.h"
 #include "sockets/downgrade/follow.h"
+#include "sockets/downgrade/moving_rest.h"
 #include "sockets/downgrade/plain_bell.h"
-#include "sockets/downgrade/rest.h"
 #include "sockets/process/missed.h"
 #include "sockets/wait/epoll_entry.h"
 #include "sockets/wait/epoll_registry.h"

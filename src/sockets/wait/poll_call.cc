@@ -6,7 +6,7 @@
 #include "sockets/bell/sleep.h"
 #include "sockets/connection/carriage.h"
 #include "sockets/downgrade/follow.h"
-#include "sockets/downgrade/rest.h"
+#include "sockets/downgrade/moving_rest.h"
 #include "sockets/process/missed.h"
 #include "sockets/stream/stream.h"
 #include "sockets/thread/cancel.h"

@@ -4,7 +4,7 @@
 #include <cerrno>
 
 #include "sockets/bell/sleep.h"
-#include "sockets/connection/trim.h"
+#include "sockets/connection/idle_memory.h"
 #include "sockets/process/result.h"
 #include "sockets/thread/cancel.h"
 #include "sockets/wait/poll_call.h"

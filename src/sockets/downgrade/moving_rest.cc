@@ -1,4 +1,4 @@
-#include "sockets/downgrade/rest.h"
+#include "sockets/downgrade/moving_rest.h"
 
 #include <linux/sockios.h>
 #include <poll.h>

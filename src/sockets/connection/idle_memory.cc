@@ -1,4 +1,4 @@
-#include "sockets/connection/trim.h"
+#include "sockets/connection/idle_memory.h"
 
 #include <cassert>
 

@@ -1,4 +1,4 @@
-#include "sockets/holders/leave.h"
+#include "sockets/holders/last_close.h"
 
 #include <poll.h>
 
@@ -7,7 +7,7 @@
 #include "sockets/bell/look.h"
 #include "sockets/connection/carriage.h"
 #include "sockets/downgrade/follow.h"
-#include "sockets/downgrade/rest.h"
+#include "sockets/downgrade/moving_rest.h"
 
 namespace shunt::sockets {
 namespace {
