@@ -3,7 +3,7 @@
 
 # shellcheck disable=SC2034 # the arrays are used by ./run
 packages_build=(g++ cmake ninja-build libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev
-  libtomlplusplus-dev)
+  libtomlplusplus-dev systemtap-sdt-dev)
 packages_test_build=(libgtest-dev libbenchmark-dev relacy-dev python3)
 packages_programs=(iproute2 redis-server redis-tools iperf3 curl python3 socat netcat-openbsd)
 packages_demo=(iproute2 redis-server redis-tools python3)

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/trace.h"
 #include "driver/strangers/source_check.h"
 #include "window/address.h"
 
@@ -191,6 +192,7 @@ bool Requests::ask_now(std::uint64_t id, Request& request) {
   request.state = State::kAsked;
   count(core_.peer_counters(peer).requests_sent);
   core_.post(peer, request.connect);
+  SHUNT_TRACE(request_forwarded, id, request.connect.destination.port);
   return true;
 }
 
@@ -274,6 +276,7 @@ void Requests::grant(std::uint64_t id) {
     return;
   }
   spdlog::debug("request to {}: queued", window::endpoint_text(status.destination));
+  SHUNT_TRACE(request_answered, id, wire::Reason::kNone);
   const int passed = fd.get();
   // A program that is gone needs no answer.
   send_with_fds(request.program.get(), wire::encode(status),
@@ -288,6 +291,7 @@ void Requests::refuse(std::uint64_t id, wire::Reason reason) {
   count(core_.counters().request_refused[number(reason)]);
   spdlog::debug("request to {}: {}", window::endpoint_text(refused.destination),
                 wire::reason_text(number(reason)));
+  SHUNT_TRACE(request_answered, id, reason);
   send_with_fds(request.program.get(), wire::encode(refused), {});
   forget(id);
 }

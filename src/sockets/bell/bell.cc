@@ -3,6 +3,7 @@
 #include <cassert>
 #include <cerrno>
 
+#include "base/trace.h"
 #include "base/untrusted.h"
 #include "ring/fence.h"
 #include "sockets/bell/look.h"
@@ -45,6 +46,7 @@ std::uint32_t try_ring(int fd, Connection* c) {
 
 void ring(int fd, Connection* connection) {
   assert(connection->tx.held_by_me() || connection->rx.held_by_me());
+  SHUNT_TRACE(ring, fd, connection);
   count_ring();
   if (connection->relayed) rung_far.store(true, std::memory_order_relaxed);
   std::uint32_t plain = try_ring(fd, connection);

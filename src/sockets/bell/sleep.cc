@@ -4,6 +4,7 @@
 
 #include <cerrno>
 
+#include "base/trace.h"
 #include "sockets/connection/idle_memory.h"
 #include "sockets/thread/cancel.h"
 #include "sys/kernel.h"
@@ -29,7 +30,9 @@ void VainWakes::another() {
   if (force) count = kYields;
 }
 
-long poll_bell(int fd, short events, std::int64_t deadline_ns) {
+namespace {
+
+long wait_for_events(int fd, short events, std::int64_t deadline_ns) {
   timespec left{};
   if (deadline_ns != 0) {
     const std::int64_t ns = deadline_ns - sys::monotonic_ns();
@@ -45,8 +48,7 @@ long poll_bell(int fd, short events, std::int64_t deadline_ns) {
   return r < 0 ? r : r == 0 ? -EAGAIN : 0;
 }
 
-long sleep_on_bell(int fd, std::int64_t deadline_ns) {
-  trim_idle();
+long wait_for_ring(int fd, std::int64_t deadline_ns) {
   if (deadline_ns == 0) {
     // The kernel's own receive: EINTR or a restart, as the program's SA_RESTART says. A socket that
     // another thread made non-blocking meanwhile answers EAGAIN: wait with poll then.
@@ -59,7 +61,24 @@ long sleep_on_bell(int fd, std::int64_t deadline_ns) {
     if (r == -EINTR) return -EINTR;
     if (r != -EAGAIN) return 0;
   }
-  return poll_bell(fd, POLLIN, deadline_ns);
+  return wait_for_events(fd, POLLIN, deadline_ns);
+}
+
+}  // namespace
+
+long poll_bell(int fd, short events, std::int64_t deadline_ns) {
+  SHUNT_TRACE(sleep, fd, deadline_ns);
+  const long r = wait_for_events(fd, events, deadline_ns);
+  SHUNT_TRACE(wake, fd, r);
+  return r;
+}
+
+long sleep_on_bell(int fd, std::int64_t deadline_ns) {
+  trim_idle();
+  SHUNT_TRACE(sleep, fd, deadline_ns);
+  const long r = wait_for_ring(fd, deadline_ns);
+  SHUNT_TRACE(wake, fd, r);
+  return r;
 }
 
 }  // namespace shunt::sockets

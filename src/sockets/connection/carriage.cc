@@ -2,6 +2,8 @@
 
 #include <cassert>
 
+#include "base/trace.h"
+
 namespace shunt::sockets {
 
 bool apply(Connection* c, conn::CarriageEvent event) {
@@ -12,6 +14,7 @@ bool apply(Connection* c, conn::CarriageEvent event) {
     // Release: who sees the new state sees what was prepared for it. Pairs with carriage().
     if (c->carriage.compare_exchange_weak(now, next, std::memory_order_acq_rel,
                                           std::memory_order_relaxed)) {
+      SHUNT_TRACE(carriage, c, now, next);
       return true;
     }
   }

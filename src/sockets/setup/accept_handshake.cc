@@ -3,6 +3,7 @@
 #include <cassert>
 #include <cerrno>
 
+#include "base/trace.h"
 #include "base/untrusted.h"
 #include "sockets/bell/look.h"
 #include "sockets/connection/areas.h"
@@ -185,7 +186,9 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
     return -EMFILE;
   }
   if (parts.area_fd >= 0) sys::close(parts.area_fd);
-  install(bell, s, c, r->via_driver ? partition_name_of(c->remote) : nullptr);
+  const char* partition = r->via_driver ? partition_name_of(c->remote) : nullptr;
+  install(bell, s, c, partition);
+  SHUNT_TRACE(accepted, bell, c, partition);
   return bell;
 }
 

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 
+#include "base/trace.h"
 #include "sockets/connection/areas.h"
 #include "sockets/options/option_setup.h"
 #include "sockets/process/config.h"
@@ -237,13 +238,16 @@ bool establish(Attempt& a, wire::Reason* reason) {
     return false;
   }
   if (parts.area_fd >= 0) sys::close(parts.area_fd);
-  install(a.fd, a.socket, c, a.partition != nullptr ? a.partition->name_bytes.data() : nullptr);
+  const char* partition = a.partition != nullptr ? a.partition->name_bytes.data() : nullptr;
+  install(a.fd, a.socket, c, partition);
   a.socket->connect_unreported = a.nonblocking;
+  SHUNT_TRACE(connect_established, a.fd, c, partition);
   attach_registrations(a.socket);
   return true;
 }
 
-Outcome fall_back(Socket* s, wire::Reason reason) {
+Outcome fall_back(int fd, Socket* s, wire::Reason reason) {
+  SHUNT_TRACE(fallback, fd, reason);
   {
     Hold hold(s->lock);
     s->reason = reason;
@@ -271,7 +275,8 @@ Outcome attempt(int fd, Socket* s, const sockaddr* address, socklen_t length, bo
   // What the kernel rejects, it rejects itself (families, lengths, port 0).
   if (!parsed.ok() || parsed.value().port == 0) return kPassOn;
   if (s->family == AF_INET && address->sa_family != AF_INET) return kPassOn;
-  if (s->forbidden) return fall_back(s, s->reason);
+  SHUNT_TRACE(connect_begin, fd, address);
+  if (s->forbidden) return fall_back(fd, s, s->reason);
 
   const wire::Endpoint destination = resolve_any(parsed.value());
   Attempt a{fd, s, destination, nonblocking, nullptr, -1};
@@ -291,7 +296,7 @@ Outcome attempt(int fd, Socket* s, const sockaddr* address, socklen_t length, bo
       if (!done && a.bell >= 0) sys::close(a.bell);
     }
   }
-  if (!done) return fall_back(s, reason);
+  if (!done) return fall_back(fd, s, reason);
   return a.nonblocking ? -EINPROGRESS : 0;
 }
 

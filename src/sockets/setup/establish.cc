@@ -1,5 +1,6 @@
 #include "sockets/setup/establish.h"
 
+#include "base/trace.h"
 #include "sockets/connection/areas.h"
 #include "sockets/process/config.h"
 #include "sockets/process/status.h"
@@ -64,6 +65,7 @@ void install(int fd, Socket* socket, Connection* connection, const char* peer_pa
 }
 
 void install_kernel(int fd, Socket* socket, wire::Reason reason, const char* detail) {
+  SHUNT_TRACE(kernel_tcp, fd, reason);
   sockaddr_storage address{};
   wire::Endpoint local;
   wire::Endpoint remote;

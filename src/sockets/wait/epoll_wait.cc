@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cerrno>
 
+#include "base/trace.h"
 #include "base/untrusted.h"
 #include "sockets/bell/look.h"
 #include "sockets/connection/carriage.h"
@@ -201,6 +202,7 @@ long sleep_once(EpollSet* set, int epfd, epoll_event* events, int max, std::int6
     set->sleepers.fetch_add(1, std::memory_order_seq_cst);
   }
   epoll_event kernel_events[kKernelBatch];
+  SHUNT_TRACE(epoll_sleep, epfd, deadline);
   const std::uint64_t begin = ticks();
   long r = 0;
   {
@@ -210,6 +212,7 @@ long sleep_once(EpollSet* set, int epfd, epoll_event* events, int max, std::int6
                     deadline >= 0 ? &left : nullptr, mask);
   }
   const std::uint64_t slept_us = (ticks() - begin) / ticks_per_us;
+  SHUNT_TRACE(epoll_wake, epfd, r, slept_us);
   set->spin.slept(static_cast<std::uint32_t>(std::min<std::uint64_t>(slept_us, 1'000'000)));
   set->sleepers.fetch_sub(1, std::memory_order_seq_cst);
   if (r < 0) return r;

@@ -1,5 +1,6 @@
 #include "sockets/wait/poll_call.h"
 
+#include "base/trace.h"
 #include "base/untrusted.h"
 #include "sockets/bell/bell.h"
 #include "sockets/bell/look.h"
@@ -148,8 +149,14 @@ long PollCall::sleep(const timespec* timeout, const sigset_t* mask) {
     disarm();
     this->~PollCall();
   });
-  const CancelPoint point;
-  return sys::ppoll(kernel_, count_, timeout, mask);
+  SHUNT_TRACE(poll_sleep, fds_, count_);
+  long r = 0;
+  {
+    const CancelPoint point;
+    r = sys::ppoll(kernel_, count_, timeout, mask);
+  }
+  SHUNT_TRACE(poll_wake, fds_, r);
+  return r;
 }
 
 long PollCall::merge(int ready) {
