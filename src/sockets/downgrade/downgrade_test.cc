@@ -4,11 +4,14 @@
 #include <poll.h>
 #include <sys/wait.h>
 
+#include <atomic>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "sockets/bell/look.h"
 #include "sockets/connection/carriage.h"
+#include "sockets/downgrade/follow.h"
 #include "sockets/downgrade/moving_rest.h"
 #include "sockets/holders/orphan.h"
 #include "sockets/process/result.h"
@@ -302,6 +305,27 @@ TEST_F(DowngradeTest, APeerThatIsGoneLeavesItsBytes) {
   char buffer[16];
   EXPECT_EQ(5, ::recv(a.fd, buffer, sizeof buffer, 0));
   EXPECT_EQ(0, ::recv(a.fd, buffer, sizeof buffer, 0)) << "then the end of the stream";
+}
+
+// The one that comes second finds a plain socket where it looked for a connection: that is no reason to say "later".
+TEST_F(DowngradeTest, TwoThreadsFollowAtOnce) {
+  for (int round = 0; round < 200; ++round) {
+    ShuntedPair each;
+    ASSERT_EQ(Downgraded::kYes, downgrade(each.a.fd, each.a.socket));
+    absorb_events(each.b.connection());
+    ASSERT_TRUE(follow_due(each.b.connection()));
+    std::atomic<int> ready{0};
+    const auto follow = [&] {
+      ++ready;
+      while (ready != 2) {
+      }
+      EXPECT_TRUE(follow_downgrade(each.b.fd, each.b.socket)) << round;
+    };
+    std::thread other(follow);
+    follow();
+    other.join();
+    EXPECT_EQ(conn::Carriage::kPlain, carriage(each.b.connection()));
+  }
 }
 
 // A process that shares the connection is killed inside a lock: what the lock guards may be half changed.

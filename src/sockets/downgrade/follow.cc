@@ -121,11 +121,12 @@ bool follow_downgrade(int fd, Socket* s) {
     const bool patient = let_sleepers_wake(c);
     const Still still(c);
     if (!still.complete()) return false;
+    if (!follow_due(c)) return true;  // another thread did, and may have made it Kind::kPlain
     // With the bell's lock nobody is on his way to sleep.
     if (patient && c->bell_state.sleepers.load(std::memory_order_seq_cst) != 0) continue;
     if (fd < 0 || !still_under(fd, s, c)) fd = next_descriptor(s, 0, -1);
     if (fd < 0 || !still_under(fd, s, c)) return false;
-    if (follow_due(c) && !follow(fd, s)) reset_untrusted(c);
+    if (!follow(fd, s)) reset_untrusted(c);
     if (off_rings(c)) send_rest(fd, c);
     done = true;
   }
