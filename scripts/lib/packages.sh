@@ -5,7 +5,7 @@
 packages_build=(g++ cmake ninja-build libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev
   libtomlplusplus-dev systemtap-sdt-dev)
 packages_test_build=(libgtest-dev libbenchmark-dev relacy-dev python3)
-packages_programs=(iproute2 redis-server redis-tools iperf3 curl python3 socat netcat-openbsd)
+packages_programs=(iproute2 redis-server redis-tools iperf3 curl python3 socat netcat-openbsd gdb)
 packages_demo=(iproute2 redis-server redis-tools python3)
 # For guests with an operating system of their own. Their kernel is fetched, never installed
 # (tests/vm/vm/kernel.py). kmod: depmod; g++ links the guests' programs statically with libc6-dev.
