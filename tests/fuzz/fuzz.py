@@ -24,8 +24,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 KEPT_FILES_MAX = 40
 KEPT_BYTES_MAX = 64 * 1024
-# An input may take 10 s (they take milliseconds): more is an endless loop.
-LIMITS = ["-max_len=4096", "-timeout=10", "-rss_limit_mb=2048"]
+# Inputs take milliseconds: one of 5 s is an endless loop.
+LIMITS = ["-max_len=4096", "-timeout=5", "-rss_limit_mb=2048"]
 
 
 def harnesses() -> dict[str, str]:

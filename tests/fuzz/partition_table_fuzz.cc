@@ -126,6 +126,9 @@ std::vector<Bytes> seeds() {
     all.emplace_back(1, std::uint8_t{1});
     all.back().insert(all.back().end(), bytes.begin(), bytes.begin() + used);
   }
+  all.push_back(all.front());
+  std::memset(all.back().data() + 1 + wire::kTableHeaderBytes - kVersionsEnd + 8, 'a',
+              wire::kMaxPartitionName);  // the longest name
   all.push_back({2, 9, 8, 5, 2, 1, 'a', 1, 0, 10, 0, 0, 1, 1, 'b', 1, 0, 10, 0, 0, 2});
   all.push_back({2, 9, 8, 0, 2, 1, 'a', 1, 0, 10, 0, 0, 1, 1, 'b', 1, 0, 10, 0, 0, 1});
   return all;

@@ -64,7 +64,13 @@ void check_geometry(const DeviceGeometry& g) {
   require(g.area_at(g.arena_offset + g.areas * g.area_stride) == -1, "no area behind the last");
 }
 
-void repair(Bytes& head, std::uint8_t repairs) {
+// One byte of the superblock, changed behind the computed fields and in front of the checksum.
+struct Twist {
+  std::size_t at;
+  std::uint8_t bits;
+};
+
+void repair(Bytes& head, std::uint8_t repairs, Twist twist) {
   if ((repairs & kMagic) != 0) {
     put(head, offsetof(DeviceSuperblock, magic), layout::kDeviceMagic);
     put(head, offsetof(DeviceSuperblock, version), layout::kDeviceVersion);
@@ -88,6 +94,7 @@ void repair(Bytes& head, std::uint8_t repairs) {
     put(head, offsetof(DeviceSuperblock, area_stride), g.area_stride);
     put(head, offsetof(DeviceSuperblock, section_stride), g.section_stride);
   }
+  head[twist.at] ^= twist.bits;
   if ((repairs & kChecksum) != 0) {
     Bytes summed(head.begin(), head.begin() + offsetof(DeviceSuperblock, checksum));
     put<std::uint64_t>(summed, 0, 0);
@@ -125,10 +132,11 @@ void check_head(Input& in, std::uint8_t repairs) {
   object.name = "/w";
   object.size = in.number();
   object.align = in.flip() ? 4096 : std::uint64_t{2} << 20;
+  const Twist twist{in.below(offsetof(DeviceSuperblock, checksum)), in.take<std::uint8_t>()};
   Bytes head(window::kHeadCopyBytes);
   in.overlay(head.data(), kFieldsEnd);
   in.overlay(head.data() + layout::kDeviceTableOffset, wire::kTableBytes);
-  repair(head, repairs);
+  repair(head, repairs, twist);
   try {
     const auto found = window::check_head(head.data(), object);
     check_accepted(*found, head, object);
@@ -160,16 +168,20 @@ std::vector<Bytes> seeds() {
         layout::device_geometry(size, layout::kGranuleDefault, table->section_bytes, table->count),
         head.data());
     put(head, 0, layout::kDeviceMagic);
-    for (const std::uint8_t repairs : Bytes{0, 15}) {
+    const auto add = [&](std::uint8_t repairs, Twist twist) {
       Bytes seed{repairs, 0x82};  // a size of 8 bytes
       for (int i = 0; i < 8; ++i) seed.push_back(static_cast<std::uint8_t>(size >> 8 * i));
-      seed.push_back(0);
+      // A granule of 2 MiB.
+      seed.insert(seed.end(), {0, static_cast<std::uint8_t>(twist.at), twist.bits});
       seed.insert(seed.end(), head.begin(), head.begin() + kFieldsEnd);
       const auto begin = head.begin() + layout::kDeviceTableOffset;
       seed.insert(seed.end(), begin,
                   begin + wire::kTableHeaderBytes + table->count * wire::kPartitionBytes);
       all.push_back(seed);
-    }
+    };
+    add(0, {0, 0});
+    add(15, {0, 0});
+    for (const std::size_t field : {8, 12, 16, 24, 32, 40, 48, 52, 56, 64}) add(15, {field, 1});
   }
   all.push_back({16, 0x84, 0, 0x83, 12, 0x84, 0, 1});    // numbers that could wrap around
   all.push_back({16, 0x83, 30, 0x83, 12, 0x83, 20, 2});  // 1 GiB, 4 KiB, 1 MiB, two partitions
