@@ -230,18 +230,21 @@ bool establish(Attempt& a, wire::Reason* reason) {
   c->nonblocking.store(a.nonblocking, std::memory_order_relaxed);
   adopt_options(c, a.fd, a.socket->family);
   sys::fcntl(a.bell, F_SETFL, a.nonblocking ? O_NONBLOCK : 0);
-  Hold hold(a.socket->lock);
-  const bool unchanged = a.socket->kind.load(std::memory_order_acquire) == Kind::kTcp;
-  if (!unchanged || !swap_descriptors(a.fd, a.socket, a.bell)) {
-    *reason = unchanged ? wire::Reason::kNoMemory : wire::Reason::kUnsupportedCall;
-    discard(&parts);
-    return false;
+  {
+    Hold hold(a.socket->lock);
+    const bool unchanged = a.socket->kind.load(std::memory_order_acquire) == Kind::kTcp;
+    if (!unchanged || !swap_descriptors(a.fd, a.socket, a.bell)) {
+      *reason = unchanged ? wire::Reason::kNoMemory : wire::Reason::kUnsupportedCall;
+      discard(&parts);
+      return false;
+    }
+    if (parts.area_fd >= 0) sys::close(parts.area_fd);
+    const char* partition = a.partition != nullptr ? a.partition->name_bytes.data() : nullptr;
+    install(a.fd, a.socket, c, partition);
+    a.socket->connect_unreported = a.nonblocking;
+    SHUNT_TRACE(connect_established, a.fd, c, partition);
   }
-  if (parts.area_fd >= 0) sys::close(parts.area_fd);
-  const char* partition = a.partition != nullptr ? a.partition->name_bytes.data() : nullptr;
-  install(a.fd, a.socket, c, partition);
-  a.socket->connect_unreported = a.nonblocking;
-  SHUNT_TRACE(connect_established, a.fd, c, partition);
+  // Not under the lock: who rouses epoll sets holds their registry first and then takes a socket's lock.
   attach_registrations(a.socket);
   return true;
 }

@@ -1,7 +1,8 @@
 // The registry of epoll entries: who is registered where.
 //
-// Locks: `registry` (all lists of entries) before a set's lock before a connection's locks. A
-// Socket's lock may be held by the caller. With registry held, signals are blocked.
+// Locks: `registry` (all lists of entries) before a set's lock before a connection's locks. With registry held,
+// signals are blocked. A Socket's lock may be held by the caller while its kind is not yet kConnection; of a
+// connection it is taken with registry held, when sets are roused after a downgrade.
 // Thread safety: any thread; the locks that each function names are held.
 #pragma once
 
