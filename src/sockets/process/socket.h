@@ -49,7 +49,8 @@ struct Listener {
 struct EpollEntry;
 struct EpollSet;
 
-struct Socket {
+// Lines of its own: two ends in one program are neighbours in memory, and each writes its spin budgets all the time.
+struct alignas(64) Socket {
   std::atomic<Kind> kind;
   std::uint16_t family;     // AF_INET or AF_INET6 of the TCP socket
   bool connect_unreported;  // non-blocking connect: EINPROGRESS was given, 0 is due
