@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "preload/libc.h"
+#include "sockets/connection/buffers.h"
 #include "sockets/options/plain_options.h"
 #include "sockets/options/plain_state.h"
 
@@ -43,12 +44,6 @@ long discard(int fd, size_t size, int flags) {
   return static_cast<long>(done);
 }
 
-size_t total_size(const iovec* parts, size_t count) {
-  size_t size = 0;
-  for (size_t i = 0; i < count; ++i) size += parts[i].iov_len;
-  return size;
-}
-
 }  // namespace
 
 long receive_plain(int fd, sockets::Socket* s, const iovec* parts, size_t count, int flags) {
@@ -57,8 +52,9 @@ long receive_plain(int fd, sockets::Socket* s, const iovec* parts, size_t count,
   const int saved = errno;
   const bool shut = sockets::plain_read_shut(s);
   if (shut) flags |= MSG_DONTWAIT;
-  long r = (flags & MSG_TRUNC) != 0 ? discard(fd, total_size(parts, count), flags & ~MSG_TRUNC)
-                                    : receive_parts(fd, parts, count, flags);
+  long r = (flags & MSG_TRUNC) != 0
+               ? discard(fd, sockets::total_size(parts, count), flags & ~MSG_TRUNC)
+               : receive_parts(fd, parts, count, flags);
   if (r == -EAGAIN && shut) r = 0;
   if (r == -ECONNRESET) sockets::note_plain_reset(s);
   errno = saved;

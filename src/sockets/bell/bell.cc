@@ -17,10 +17,6 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr int kSwitchYields = 1000;
 
-}  // namespace
-
-namespace {
-
 // One byte, unless the peer is leaving its rings. Answers what the peer's line said.
 std::uint32_t try_ring(int fd, Connection* c) {
   layout::SwitchLine& own = c->own->switch_line;

@@ -40,7 +40,6 @@
 
 #include <cstdint>
 
-#include "sockets/connection/carriage.h"
 #include "sockets/process/socket.h"
 
 namespace shunt::sockets {

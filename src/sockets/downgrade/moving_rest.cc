@@ -11,7 +11,6 @@
 
 #include "sockets/bell/sleep.h"
 #include "sockets/connection/buffers.h"
-#include "sockets/connection/carriage.h"
 #include "sockets/downgrade/entry.h"
 #include "sockets/downgrade/plain_bell.h"
 #include "sockets/process/result.h"
