@@ -5,7 +5,7 @@ from shunt_memory import ERRORS, number, plural, put
 # Of src/layout/area.h and src/wire/version.h.
 MAGIC = 0x31544853
 FLAGS = {1: "FIN", 2: "RESET", 4: "CLOSED", 8: "PLAIN"}
-SWITCH = ("carrying", "switching", "plain")
+SWITCH = ("carrying", "switching", "plain", "leaving")
 FATES = ("open", "peer closed", "reset")
 
 

@@ -49,6 +49,7 @@ inline constexpr std::uint16_t kKnownFlags = kFlagFin | kFlagReset | kFlagClosed
 inline constexpr std::uint32_t kCarrying = 0;
 inline constexpr std::uint32_t kSwitching = 1;
 inline constexpr std::uint32_t kPlain = 2;
+inline constexpr std::uint32_t kLeaving = 3;  // the last descriptor of the owner is being closed
 
 // FateLine::fate.
 inline constexpr std::uint32_t kFateOpen = 0;  // a bell that ends now is a reset
@@ -88,7 +89,7 @@ struct alignas(128) TailLine {
 
 // How an end gives up its rings and carries on with plain bytes over the bell: sockets/downgrade/downgrade.h.
 struct alignas(128) SwitchLine {
-  std::atomic<std::uint32_t> plain;    // kCarrying, kSwitching, kPlain
+  std::atomic<std::uint32_t> plain;    // kCarrying, kSwitching, kPlain, kLeaving
   std::atomic<std::uint32_t> ringing;  // threads of the owner that are about to ring
 };
 

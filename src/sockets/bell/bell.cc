@@ -15,7 +15,9 @@ namespace shunt::sockets {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
-constexpr int kSwitchYields = 1000;
+constexpr std::uint32_t kSwitchYields = 100;
+constexpr std::uint32_t kSwitchWaits = 200;
+constexpr timespec kSwitchPause{0, 50'000};
 
 // One byte, unless the peer is leaving its rings. Answers what the peer's line said.
 std::uint32_t try_ring(int fd, Connection* c) {
@@ -28,7 +30,7 @@ std::uint32_t try_ring(int fd, Connection* c) {
   const std::uint32_t plain =
       peer != nullptr ? Untrusted(peer->switch_line.plain).copy_acquire() : layout::kCarrying;
   long r = 0;
-  if (plain == layout::kCarrying) {
+  if (plain != layout::kSwitching && plain != layout::kPlain) {
     const std::uint8_t byte = wire::kRing;
     r = sys::send(fd, &byte, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
   }
@@ -36,6 +38,20 @@ std::uint32_t try_ring(int fd, Connection* c) {
   // A full bell (EAGAIN) rings already.
   if (r < 0 && r != -EAGAIN && r != -EINTR && fd >= 0) note_if_gone(fd, c);
   return plain;
+}
+
+// Switching takes the peer some instructions, but it may be off its CPU in between: so the waiting is sleep, after a
+// while. One that switches for ever uses up a connection's patience once, not at each ring.
+bool wait_for_switch(Connection* c) {
+  const std::uint32_t waits = c->switch_waits.fetch_add(1, kRelaxed);
+  if (waits < kSwitchYields) {
+    sys::sched_yield();
+  } else if (waits < kSwitchWaits) {
+    sys::raw(SYS_nanosleep, sys::arg(&kSwitchPause), 0);
+  } else {
+    c->switch_waits.store(kSwitchWaits, kRelaxed);
+  }
+  return waits < kSwitchWaits;
 }
 
 }  // namespace
@@ -46,9 +62,8 @@ void ring(int fd, Connection* connection) {
   count_ring();
   if (connection->relayed) rung_far.store(true, std::memory_order_relaxed);
   std::uint32_t plain = try_ring(fd, connection);
-  // Switching takes the peer some instructions; then either it is plain, or it gave up and is to be rung.
-  for (int i = 0; plain == layout::kSwitching && !connection->relayed && i < kSwitchYields; ++i) {
-    sys::sched_yield();
+  // Then either it is plain, or it gave up and is to be rung.
+  while (plain == layout::kSwitching && !connection->relayed && wait_for_switch(connection)) {
     plain = try_ring(fd, connection);
   }
   if (plain == layout::kPlain || (plain != layout::kCarrying && connection->relayed)) {

@@ -139,9 +139,14 @@ void drain(int fd, Socket* socket, bool others_sleep) {
   }
   // What lies behind the mark may be for another holder of the bell: follow_downgrade() reads exactly.
   const std::uint32_t plain = Untrusted(c->peer.load(kRelaxed)->switch_line.plain).copy_acquire();
-  if (plain == layout::kPlain || (plain != layout::kCarrying && c->relayed)) peer_leaves(c);
-  if (plain == layout::kSwitching) note_if_gone(fd, c);  // killed in the middle of it, perhaps
-  if (plain != layout::kCarrying) return;
+  if (plain == layout::kPlain || (plain != layout::kCarrying && c->relayed)) {
+    peer_leaves(c);
+    return;
+  }
+  if (plain == layout::kSwitching) {
+    note_if_gone(fd, c);  // killed in the middle of it, perhaps
+    return;
+  }
   // Before reading: an epoch announced from here on may be rung for after our read.
   c->bell_state.maybe_rung.store(false, std::memory_order_seq_cst);
   std::uint8_t rings[256];

@@ -56,6 +56,7 @@ void reset(Connection* c) {
   c->read_armed_epolls.store(0, std::memory_order_relaxed);
   c->write_armed_epolls.store(0, std::memory_order_relaxed);
   c->space_lacks.store(0, std::memory_order_relaxed);
+  c->switch_waits.store(0, std::memory_order_relaxed);
   c->own = nullptr;
   c->peer.store(nullptr, std::memory_order_relaxed);
   c->reserved = nullptr;

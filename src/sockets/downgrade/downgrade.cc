@@ -82,6 +82,13 @@ bool is_waited_for_room(Connection* c) {
   return c->write_armed_epolls.load(std::memory_order_seq_cst) != 0 && !c->write_end().writable();
 }
 
+// The peer's last descriptor is being closed: waits for the end. What the peer has written then lies in its area.
+// False also where it has followed us first, or could not close.
+bool leaves(int fd, const Connection* c) {
+  const auto stays = [c] { return peer_plain(c) != layout::kLeaving; };
+  return !stays() && !await(fd, stays);
+}
+
 enum class Begun { kYes, kPeerFirst, kPeerGone, kBusy, kNoWay };
 
 // The first end's part. With all three locks held.
@@ -97,6 +104,7 @@ Begun begin(int fd, const Socket* s) {
   };
   // Whoever writes from now on finds that we sleep, comes to ring, and sees that we switch.
   c->read_end().begin_wait();
+  if (leaves(fd, c)) return no_way(hung_up(fd) ? Begun::kPeerGone : Begun::kNoWay);
   if (peer_plain(c) == layout::kSwitching) {
     if (c->connecting_side) own.plain.store(layout::kCarrying, std::memory_order_release);
     await(fd, [c] { return peer_plain(c) != layout::kSwitching; });
@@ -113,6 +121,9 @@ Begun begin(int fd, const Socket* s) {
   if (!read_empty(fd)) return no_way(Begun::kPeerGone);
   prepare_bell(fd, s);
   if (!send_mark(fd, c)) return no_way(hung_up(fd) ? Begun::kPeerGone : Begun::kNoWay);
+  own.plain.store(layout::kPlain, std::memory_order_seq_cst);
+  ring::full_fence();  // the decision: pairs with Leave
+  if (leaves(fd, c)) return no_way(Begun::kPeerGone);
   c->rest_sent = c->writer.head;
   c->reader.head = c->reader.tail;  // the peer sends over the bell what we have not read
   publish_plain(fd, c);

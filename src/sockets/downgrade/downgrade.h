@@ -4,8 +4,8 @@
 // a process that receives it with SCM_RIGHTS. From then on the kernel's AF_UNIX socket is the connection, for
 // all holders of both ends; no byte is lost, doubled or reordered. There is no way back.
 //
-// The protocol. Each end has a SwitchLine in its own area (layout/area.h): `plain` is kCarrying, kSwitching or
-// kPlain, `ringing` counts the rings that its threads are about to send.
+// The protocol. Each end has a SwitchLine in its own area (layout/area.h): `plain` is kCarrying, kSwitching,
+// kPlain or kLeaving, `ringing` counts the rings that its threads are about to send.
 //
 //   first end (whoever begins)                   second end (when it notices; any call on the socket does)
 //   lock tx, rx, bell: nobody of ours moves
@@ -16,7 +16,9 @@
 //   send [mark, X] and the bytes [X, head) of
 //     the own stream that are still unread,
 //     as many of the last as the bell takes
-//   plain = kPlain, kFlagPlain                   sees the flag, or the mark: lock tx, rx, bell
+//   plain = kPlain; FENCE
+//   peer.plain must not be kLeaving (below)
+//   kFlagPlain                                   sees kPlain, the flag, or the mark: lock tx, rx, bell
 //                                                read the bell up to and including the mark
 //                                                read from the area up to X, then from the bell; of what was
 //                                                  carried over skip what it had read from the area already
@@ -27,6 +29,12 @@
 // So no ring follows the first end's look at an empty bell, and a new holder of it sees the stream's bytes and
 // nothing else. When both ends begin at once the accepting one wins: the connecting one, when it sees
 // kSwitching, goes back to kCarrying and becomes the second; the accepting one waits for that.
+//
+// An end whose last descriptor is being closed does not wait for the other (holders/last_close.h): plain = kLeaving;
+// FENCE; is peer.plain kPlain? Then it is the second end first, and closes after that. Else it closes. If it is
+// preempted before its look, both see each other: it becomes the second end, and the first waits for that. If the
+// first end is preempted before its store of kPlain, it finds kLeaving afterwards, waits for the hang-up and goes back
+// to kCarrying: the peer is gone, and what it has written is in its area.
 //
 // What the second end has not yet read from the area, or not yet been able to send over the bell, is its
 // *rest*. With no rest left the socket becomes Kind::kPlain: the kernel serves its data calls.

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "sockets/bell/bell.h"
 #include "sockets/bell/look.h"
 #include "sockets/connection/carriage.h"
 #include "sockets/downgrade/follow.h"
@@ -425,6 +426,16 @@ TEST_F(HostileDowngrade, SwitchingForEver) {
   a.connection()->own->switch_line.ringing.store(1);
   EXPECT_EQ(Downgraded::kNotNow, downgrade(b.fd, b.socket)) << "it is waited for only a while";
   a.connection()->own->switch_line.ringing.store(0);
+}
+TEST_F(HostileDowngrade, SwitchingForEverIsWaitedForOnce) {
+  a.connection()->own->switch_line.plain.store(layout::kSwitching);
+  const Hold tx(b.connection()->tx);
+  ring(b.fd, b.connection());
+  const std::uint32_t waits = b.connection()->switch_waits.load();
+  for (int i = 0; i < 1000; ++i) ring(b.fd, b.connection());
+  EXPECT_EQ(waits, b.connection()->switch_waits.load());
+  char byte;
+  EXPECT_EQ(-EAGAIN, sys::recv(a.fd, &byte, 1, MSG_DONTWAIT)) << "and it is not rung";
 }
 
 }  // namespace

@@ -123,9 +123,10 @@ Outcome duplicate_to(int from, int to, int flags) {
   }
   Socket* taken = nullptr;
   long r = 0;
-  leave_with(to, target, 1, 0, [&](const Leave& /*leave*/) {
+  leave_with(to, target, 1, 0, [&](Leave& leave) {
     if (target != nullptr && sys::fcntl(from, F_GETFD) >= 0) announce_if_last(target, 1);
     r = sys::dup3(from, to, flags);
+    if (r < 0) leave.undo();
     if (r >= 0) taken = take_out(to);
     if (r >= 0 && source != nullptr) enter_again(to, source);
   });

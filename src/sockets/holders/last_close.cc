@@ -57,16 +57,21 @@ Leave::Leave(int fd, const Socket* s, std::uint32_t pins, const Still& /*still*/
   if (!last || s->connection->relayed || off_rings(s->connection)) return;
   const layout::Area* peer = s->connection->peer.load(std::memory_order_acquire);
   line_ = &s->connection->own->switch_line;
-  line_->ringing.fetch_add(1, std::memory_order_seq_cst);
-  ring::full_fence();
+  line_->plain.store(layout::kLeaving, std::memory_order_seq_cst);
+  ring::full_fence();  // announce before looking; pairs with begin() of downgrade.cc
   if (peer != nullptr) {
-    switching_ = Untrusted(peer->switch_line.plain).copy_acquire() != layout::kCarrying;
+    allowed_ = Untrusted(peer->switch_line.plain).copy_acquire() != layout::kPlain;
+    if (!allowed_) peer_leaves(s->connection);
   } else if (!s->connection->gone_noticed.load(std::memory_order_relaxed)) {
     // CONNECTED may have come, and more behind it. If it has not, the peer will see that we leave.
     pollfd p{fd, POLLIN, 0};
     const timespec now{0, 0};
-    switching_ = sys::ppoll(&p, 1, &now, nullptr) == 1;
+    allowed_ = sys::ppoll(&p, 1, &now, nullptr) != 1;
   }
+}
+
+void Leave::undo() {
+  if (line_ != nullptr) line_->plain.store(layout::kCarrying, std::memory_order_release);
 }
 
 }  // namespace shunt::sockets

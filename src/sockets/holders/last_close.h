@@ -21,26 +21,25 @@ void announce_if_last(Socket* s, std::uint32_t pins);
 // wrote into the area would be lost. `deadline`: monotonic ns; 0: as patient as the socket.
 void finish_sending(int fd, Socket* s, std::uint32_t pins, std::int64_t deadline);
 
-// The last close is announced like a ring: a peer that switches either waits until it is done, and then finds what
-// we have written in our area, or is seen here, and what we have written is sent over the bell first.
+// The last close is announced before it is done: kLeaving, fence, then a look at the peer's line. A peer that leaves
+// its rings stores kPlain, fence, and looks at ours. So one of the two sees the other: we send over the bell what it
+// has not read, or it waits for our end and takes from our area what we have left there. Nobody waits for somebody
+// who is between two instructions.
 class Leave {
  public:
   // `still`: of the connection of `s`. `pins`: the caller's own.
   Leave(int fd, const Socket* s, std::uint32_t pins, const Still& still);
-  ~Leave() {
-    if (line_ != nullptr) line_->ringing.fetch_sub(1, std::memory_order_release);
-  }
   Leave(const Leave&) = delete;
   Leave& operator=(const Leave&) = delete;
-  // False: release the locks, finish_sending(), and try again.
-  bool allowed() const { return !switching_; }
-  void for_good() { line_ = nullptr; }  // at exit: the kernel closes, later
+  // False: the peer has left its rings, or CONNECTED is there. Release the locks, finish_sending(), and try again.
+  bool allowed() const { return allowed_; }
+  void undo();  // the descriptor has not been closed after all
 
  private:
   layout::SwitchLine* line_ = nullptr;
-  bool switching_ = false;
+  bool allowed_ = true;
 };
-inline constexpr int kLeaveTries = 1000;  // then without: a peer that says it switches for ever
+inline constexpr int kLeaveTries = 8;  // then without: this thread is inside the connection's locks already
 
 // Has `go` done, which closes `fd`, where a peer's downgrade cannot lose what was written before. `s`: what `fd`
 // names, pinned, or null. `go` gets the Leave, and runs with the connection's locks held.
@@ -50,10 +49,7 @@ void leave_with(int fd, Socket* s, std::uint32_t pins, std::int64_t deadline, Go
     if (s != nullptr) finish_sending(fd, s, pins, deadline);
     const Still still(connection_of(s));
     Leave leave(fd, s, pins, still);
-    if (!leave.allowed() && i < kLeaveTries) {
-      sys::sched_yield();
-      continue;
-    }
+    if (!leave.allowed() && i < kLeaveTries) continue;
     go(leave);
     return;
   }
