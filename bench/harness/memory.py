@@ -24,11 +24,24 @@ def resident(pid):
     return fields(f"/proc/{pid}/smaps_rollup", {"Rss"})
 
 
-class ProcMeter:
-    """By /proc. Pages of the kernel can only be counted for the whole machine."""
+def slab_objects(path="/proc/slabinfo"):
+    """Bytes in the kernel's allocated objects; without the room that caches keep for the next ones."""
+    with open(path, encoding="ascii") as f:
+        rows = [line.split() for line in f if not line.startswith(("slabinfo", "#"))]
+    return sum(int(row[1]) * int(row[3]) for row in rows)
 
-    text = ("memory by /proc: anonymous and shared-memory Pss and page tables of both processes, and the change of the "
-            "whole machine's Slab and KernelStack; what else runs meanwhile is in it")
+
+class ProcMeter:
+    """By /proc. What the kernel allocates for sockets can only be counted for the whole machine.
+
+    Shared memory is in the Pss of the two processes, which nobody else maps: each page counts once.
+    """
+
+    def __init__(self):
+        self._slabinfo = os.access("/proc/slabinfo", os.R_OK)
+        slab = "objects in /proc/slabinfo" if self._slabinfo else "Slab (as root: objects in /proc/slabinfo)"
+        self.text = ("memory by /proc: Pss (anonymous, shared memory) and page tables of both processes, and the change "
+                     f"of the whole machine's KernelStack and {slab}, in which is what else runs")
 
     def cgroup(self, _name):
         return None
@@ -36,7 +49,8 @@ class ProcMeter:
     def both(self, pair):
         own = sum(fields(f"/proc/{p.pid}/smaps_rollup", {"Pss_Anon", "Pss_Shmem"}) +
                   fields(f"/proc/{p.pid}/status", {"VmPTE"}) for p in pair.both)
-        return own + fields("/proc/meminfo", {"Slab", "KernelStack"})
+        kernel = {"KernelStack"} if self._slabinfo else {"KernelStack", "Slab"}
+        return own + fields("/proc/meminfo", kernel) + (slab_objects() if self._slabinfo else 0)
 
     def remove(self):
         pass
