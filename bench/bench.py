@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What connections cost over kernel TCP, AF_UNIX and Shunt, in turns on this machine. `./run bench` builds and calls it.
+"""What connections cost over kernel TCP, AF_UNIX and Shunt, in turns on this machine; `./run bench` calls it.
 
   bench.py connect                    connections that are short: rates, closing, system calls
   bench.py memory                     connections that stay: memory, descriptors, mappings
@@ -19,6 +19,7 @@ sys.dont_write_bytecode = True
 # pylint: disable=wrong-import-position
 from harness import machine, table  # noqa: E402
 from harness.carriers import CARRIERS  # noqa: E402
+from harness.programs import ENDING  # noqa: E402
 from harness.rounds import run_rounds  # noqa: E402
 from harness.stage import FULL, QUICK, Stage  # noqa: E402
 from sets import SETS  # noqa: E402
@@ -29,7 +30,7 @@ ROUNDS = 7
 
 def parse(argv):
     p = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("sets", nargs="+", metavar="SET", help=f"rows to measure: {', '.join(SETS)}")
+    p.add_argument("sets", nargs="*", metavar="SET", help=f"rows to measure: {', '.join(SETS)}")
     p.add_argument("--only", action="append", default=[], metavar="NAME",
                    help="only this row, or those whose names begin so (rate) or match (*.client); may be repeated")
     p.add_argument("--rounds", default=None, metavar="N", help=f"how often each is measured (default: {ROUNDS})")
@@ -39,6 +40,8 @@ def parse(argv):
                    help="build directory (default: build/release)")
     p.add_argument("--check-arguments", action="store_true", help="measure nothing; only say whether these are right")
     options = p.parse_args(argv)
+    if not options.sets:
+        p.error(f"which rows? Name one or more of: {', '.join(SETS)}")
     if unknown := [name for name in options.sets if name not in SETS]:
         p.error(f"no set '{unknown[0]}'; there are: {', '.join(SETS)}")
     if options.rounds is None:
@@ -79,11 +82,18 @@ def check_built(build):
 
 
 def on_signal(number, _frame):
+    for other in ENDING:
+        signal.signal(other, signal.SIG_IGN)  # the end is not to be interrupted
+    print("\nbench: interrupted; its programs and files are being removed", file=sys.stderr, flush=True)
     sys.exit(128 + number)
 
 
-def say(text):
-    print(text, file=sys.stderr, flush=True)
+def show_progress(text, passing):
+    """On a terminal the passing texts overwrite each other; a file gets none of them."""
+    if sys.stderr.isatty():
+        print(f"\r{text}\33[K", end="" if passing else "\n", file=sys.stderr, flush=True)
+    elif not passing:
+        print(text, file=sys.stderr, flush=True)
 
 
 def measure(options):
@@ -92,7 +102,7 @@ def measure(options):
     known = machine.facts(HERE)
     print(machine.line(known), flush=True)
     with Stage(options.build, QUICK if options.quick else FULL) as stage:
-        results = run_rounds(stage, experiments, CARRIERS, options.rounds, say)
+        results = run_rounds(stage, experiments, CARRIERS, options.rounds, show_progress)
     if options.quick:
         print("--quick: these figures show that the bench works, and nothing else")
     print()
@@ -112,8 +122,9 @@ def main(argv):
     if options.check_arguments:
         return 0
     check_built(options.build)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, on_signal)
+    for number in ENDING:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # under nohup it goes on
+            signal.signal(number, on_signal)
     return measure(options)
 
 

@@ -40,8 +40,8 @@ class ProcMeter:
     def __init__(self):
         self._slabinfo = os.access("/proc/slabinfo", os.R_OK)
         slab = "objects in /proc/slabinfo" if self._slabinfo else "Slab (as root: objects in /proc/slabinfo)"
-        self.text = ("memory by /proc: Pss (anonymous, shared memory) and page tables of both processes, and the change "
-                     f"of the whole machine's KernelStack and {slab}, in which is what else runs")
+        self.text = ("memory by /proc: Pss (anonymous, shared memory) and page tables of both processes, and the "
+                     f"change of the whole machine's KernelStack and {slab}, in which is what else runs")
 
     def cgroup(self, _name):
         return None

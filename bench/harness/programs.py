@@ -11,6 +11,7 @@ from .errors import Failed
 
 LIMIT_S = 60
 PR_SET_PDEATHSIG = 1
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what makes the runner end everything
 _libc = ctypes.CDLL(None)
 
 
@@ -22,21 +23,37 @@ class Program:
 
     def __init__(self, name, argv, cpus=None, cgroup=None):
         self.name = name
+        self._argv, self._cpus, self._cgroup = argv, cpus, cgroup
+        self._process = None
+        self._errors = None
+        self._unread = b""
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def start(self):
+        """To be called where end() is sure to follow: a signal finds the program either not begun, or known."""
         self._errors = tempfile.TemporaryFile()  # pylint: disable=consider-using-with
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
 
         def before_exec():
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if cpus:
-                os.sched_setaffinity(0, cpus)
-            if cgroup:
-                with open(os.path.join(cgroup, "cgroup.procs"), "w", encoding="ascii") as f:
+            if self._cpus:
+                os.sched_setaffinity(0, self._cpus)
+            if self._cgroup:
+                with open(os.path.join(self._cgroup, "cgroup.procs"), "w", encoding="ascii") as f:
                     f.write("0")
 
-        # pylint: disable-next=consider-using-with,subprocess-popen-preexec-fn
-        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-                                         process_group=0, preexec_fn=before_exec)
-        self.pid = self._process.pid
-        self._unread = b""
+        try:
+            # pylint: disable-next=consider-using-with,subprocess-popen-preexec-fn
+            self._process = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                             stderr=self._errors, process_group=0, preexec_fn=before_exec)
+        except (OSError, subprocess.SubprocessError) as e:
+            raise Failed(f"{self.name} cannot be started: {e}") from None
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def give(self, line):
         try:
@@ -79,12 +96,16 @@ class Program:
 
     def end(self):
         """Ends the whole group; never raises."""
+        if self._errors:
+            self._errors.close()
+        if not self._process:
+            return
         try:
-            os.killpg(self.pid, signal.SIGKILL)  # a leader that has ended is not reaped yet: the group is ours
+            os.killpg(self.pid, signal.SIGKILL)  # also where the leader has ended: others of the group may live
         except (ProcessLookupError, PermissionError):
             pass
         self._process.wait()
-        for file in (self._process.stdin, self._process.stdout, self._errors):
+        for file in (self._process.stdin, self._process.stdout):
             try:
                 file.close()
             except OSError:

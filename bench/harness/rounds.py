@@ -24,7 +24,10 @@ class Results:
 
 
 def run_rounds(stage, experiments, carriers, rounds, progress):
-    """Each round goes through the experiments, and each of these through the carriers: A B C A B C."""
+    """Each round goes through the experiments, and each of these through the carriers: A B C A B C.
+
+    `progress(text, passing)` is told what goes on; what is passing is of interest until the next text comes.
+    """
     results = Results()
     start = time.monotonic()
     unprepared = []
@@ -41,12 +44,13 @@ def run_rounds(stage, experiments, carriers, rounds, progress):
             if experiment in unprepared:
                 continue
             for carrier in carriers:
-                _measure(stage, experiment, carrier, results)
-        progress(f"round {number} of {rounds}: {time.monotonic() - start:.0f} s")
+                progress(f"round {number} of {rounds}: {experiment.rows[0].name}, {carrier.title}", True)
+                _measure(stage, experiment, carrier, number, results)
+        progress(f"round {number} of {rounds}: done after {time.monotonic() - start:.0f} s", False)
     return results
 
 
-def _measure(stage, experiment, carrier, results):
+def _measure(stage, experiment, carrier, number, results):
     if (experiment.rows[0].name, carrier.name) in results.reasons:
         return
     try:
@@ -54,4 +58,4 @@ def _measure(stage, experiment, carrier, results):
     except Unavailable as e:
         results.refuse(experiment.rows, carrier, str(e), False)
     except Failed as e:
-        results.refuse(experiment.rows, carrier, str(e), True)
+        results.refuse(experiment.rows, carrier, f"round {number}: {e}", True)

@@ -70,6 +70,7 @@ class Stage:
         tracer = how.pop("tracer", [])
         program = Program(f"the {name}", [*tracer, *carrier.command(self.build, argv)], **how)
         try:
+            program.start()
             yield program
         finally:
             program.end()

@@ -34,7 +34,8 @@ def lines(rows, carriers, results, notes):
             values = results.values.get((row.name, carrier.name))
             cells.append(spread(values) if values else "-")
         times = ratio(results.values.get((row.name, "shunt")), results.values.get((row.name, "tcp")))
-        table.append([f"{row.name:<19}{row.title}", row.unit, row.better, *cells, "-" if times is None else figure(times)])
+        cells.append("-" if times is None else figure(times))
+        table.append([f"{row.name:<19}{row.title}", row.unit, row.better, *cells])
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
     for line in table:
         left = [text.ljust(width) for text, width in zip(line[:3], widths)]

@@ -1,5 +1,6 @@
-// What the bench's server and client share: addresses, errors, and the conversation with the runner (lines on stdout
-// and stdin). libc sockets and nothing of Shunt, so that every carrier is measured with the same program.
+// What the bench's server and client share: addresses, errors, and the conversation with the runner
+// (lines on stdout and stdin). libc sockets and nothing of Shunt, so that every carrier is measured
+// with the same program.
 #pragma once
 
 #include <sys/socket.h>
@@ -9,8 +10,8 @@
 
 namespace bench {
 
-// The first byte of a message says what it is: one byte that comes back, or the first of the bulk bytes that both
-// sides were told on their command lines.
+// The first byte of a message says what it is: one byte that comes back, or the first of the bulk
+// bytes that both sides were told on their command lines.
 constexpr char kByte = 'b';
 constexpr char kBulk = 'X';
 constexpr std::size_t kPiece = 65536;  // of one send() or recv() of bulk
@@ -30,8 +31,8 @@ bool next_command(std::string* line);
 double now_seconds();  // CLOCK_MONOTONIC: the same clock in both processes
 long number(const std::string& option, const char* text);
 
-// Listens on a free port of 127.0.0.1 ("tcp") or on an abstract name of the kernel's choice ("unix"), which leaves no
-// file, and says "ready 127.0.0.1:PORT" or "ready @NAME".
+// Listens on a free port of 127.0.0.1 ("tcp") or on an abstract name of the kernel's choice ("unix"),
+// which leaves no file, and says "ready 127.0.0.1:PORT" or "ready @NAME".
 int listen_and_say(const std::string& family);
 
 // Where to connect to, as "ready" names it.

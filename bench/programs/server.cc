@@ -1,7 +1,7 @@
 // The bench's server. It answers a byte with that byte, and a bulk message with bulk bytes.
 //
 //   bench_server --listen tcp|unix --form serial|threads|epoll
-//                [--connections N]          serial: end after so many; epoll: say when so many are closed
+//                [--connections N]  serial: end after so many; epoll: say when so many are closed
 //                [--bulk-in N] [--bulk-out N]  epoll: bytes of a bulk message and of its answer
 //
 // Says "ready ADDRESS" when it listens. The runner ends it.

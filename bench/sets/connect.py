@@ -102,10 +102,10 @@ def _rate(name, title, run, argument):
 EXPERIMENTS = (
     _rate("rate.two-cpus", "one after another, two CPUs", serial, {"cpus": 2}),
     _rate("rate.one-cpu", "one after another, one CPU", serial, {"cpus": 1}),
-    _rate("rate.threads", f"{CLIENTS} clients, server with threads", at_once, {"form": "threads"}),
-    _rate("rate.epoll", f"{CLIENTS} clients, server with epoll", at_once, {"form": "epoll"}),
-    Experiment((Row("close.client", "closing all, the client's calls", "s", LESS),
-                Row("close.both", "closing all, until the server has", "s", LESS)), close_all, prepare_close),
-    Experiment((Row("calls.server", "system calls per connection, server", "", LESS),
-                Row("calls.client", "system calls per connection, client", "", LESS)), calls),
+    _rate("rate.threads", f"{CLIENTS} at once, threads", at_once, {"form": "threads"}),
+    _rate("rate.epoll", f"{CLIENTS} at once, epoll", at_once, {"form": "epoll"}),
+    Experiment((Row("close.client", "closing all, client", "s", LESS),
+                Row("close.both", "until the server has as well", "s", LESS)), close_all, prepare_close),
+    Experiment((Row("calls.server", "system calls, server", "", LESS),
+                Row("calls.client", "system calls, client", "", LESS)), calls),
 )

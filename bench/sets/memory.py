@@ -75,13 +75,13 @@ def drain(stage, carrier):
 
 EXPERIMENTS = (
     Experiment((
-        Row("memory.idle", "an idle connection, both ends, kernel included", "KiB", LESS),
-        Row("memory.used", "the same after 200 KiB each way", "KiB", LESS),
-        Row("descriptors.server", "descriptors of a connection, server", "", LESS),
-        Row("descriptors.client", "descriptors of a connection, client", "", LESS),
-        Row("mappings.server", "mappings of a connection, server", "", LESS),
-        Row("mappings.client", "mappings of a connection, client", "", LESS)), hold, prepare_hold),
+        Row("memory.idle", "idle, both ends, with kernel", "KiB", LESS),
+        Row("memory.used", "after 200 KiB each way", "KiB", LESS),
+        Row("descriptors.server", "descriptors, server", "", LESS),
+        Row("descriptors.client", "descriptors, client", "", LESS),
+        Row("mappings.server", "mappings, server", "", LESS),
+        Row("mappings.client", "mappings, client", "", LESS)), hold, prepare_hold),
     Experiment((
-        Row("drained.server", "after a lot was read, the server", "MiB", LESS),
-        Row("drained.both", "after a lot was read, both ends, kernel included", "MiB", LESS)), drain, prepare_drain),
+        Row("drained.server", "all read, server", "MiB", LESS),
+        Row("drained.both", "all read, both ends, with kernel", "MiB", LESS)), drain, prepare_drain),
 )

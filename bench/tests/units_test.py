@@ -38,7 +38,7 @@ class Table(unittest.TestCase):
 
 class Rounds(unittest.TestCase):
     def run_all(self, run):
-        return run_rounds(None, [Experiment((ROW,), run)], CARRIERS, 3, lambda _text: None)
+        return run_rounds(None, [Experiment((ROW,), run)], CARRIERS, 3, lambda _text, _passing: None)
 
     def test_carriers_take_turns(self):
         order = []
@@ -55,9 +55,10 @@ class Rounds(unittest.TestCase):
                 return {"rate": 1.0}
             results = self.run_all(run)
             self.assertEqual(results.failed, fault is Failed)
-            self.assertIn("no figure: rate, Shunt: it is so", list(table.lines([ROW], CARRIERS, results, {})))
+            reason = "round 1: it is so" if fault is Failed else "it is so"
+            self.assertIn(f"no figure: rate, Shunt: {reason}", list(table.lines([ROW], CARRIERS, results, {})))
             cells = table.as_json([ROW], CARRIERS, results, {})[0]["carriers"]
-            self.assertEqual((cells["tcp"]["values"], cells["shunt"]["reason"]), ([1.0] * 3, "it is so"))
+            self.assertEqual((cells["tcp"]["values"], cells["shunt"]["reason"]), ([1.0] * 3, reason))
 
 
 class Readings(unittest.TestCase):
