@@ -1,6 +1,7 @@
 """Readings of memory, descriptors and mappings."""
 import errno
 import os
+import subprocess
 import time
 
 KIB = 1024
@@ -70,6 +71,11 @@ class CgroupMeter:
                 self._directories[name] = path
                 if not os.access(os.path.join(path, "memory.current"), os.R_OK):
                     raise OSError(errno.ENOTSUP, "no memory controller here")
+                subprocess.run(["/bin/sh", "-c", 'echo 0 >"$1/cgroup.procs"', "sh", path], check=True,
+                               stderr=subprocess.DEVNULL)  # a program can be put there
+        except subprocess.CalledProcessError as e:
+            self.remove()
+            raise OSError(errno.EPERM, "no program may go there") from e
         except OSError:
             self.remove()
             raise

@@ -11,8 +11,10 @@ from .errors import Failed
 
 LIMIT_S = 60
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # what makes the runner end everything
 _libc = ctypes.CDLL(None)
+_libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # the programs of a tracer that was killed come here, to be waited for
 
 
 class Program:
@@ -86,6 +88,10 @@ class Program:
         except subprocess.TimeoutExpired:
             raise self._failure(f"did not end within {limit_s:.0f} s") from None
 
+    def ended_early(self):
+        """What to say of a program that ought to live: None while it does."""
+        return self._failure("ended") if self._process.poll() is not None else None
+
     def _failure(self, what):
         time.sleep(0.1)  # its last words may be on their way
         self._errors.seek(0)
@@ -105,6 +111,11 @@ class Program:
         except (ProcessLookupError, PermissionError):
             pass
         self._process.wait()
+        try:
+            while True:
+                os.waitpid(-self.pid, 0)
+        except ChildProcessError:
+            pass
         for file in (self._process.stdin, self._process.stdout):
             try:
                 file.close()

@@ -8,6 +8,7 @@ import tempfile
 
 from . import memory
 from .carriers import CARRIERS, check_carried
+from .errors import Failed
 from .programs import LIMIT_S, Program
 
 
@@ -82,10 +83,15 @@ class Stage:
         with self.started(carrier, "server", server_argv, **(server or {})) as serving:
             address = serving.line("ready", LIMIT_S)[0]
             with self.started(carrier, "client", ["--to", address, *client_argv], **(client or {})) as asking:
-                asking.line("up", LIMIT_S)
-                yield Pair(serving, asking)
-                if carrier.shunted:
-                    check_carried(self.build, (serving, asking))
+                try:
+                    asking.line("up", LIMIT_S)
+                    yield Pair(serving, asking)
+                    if carrier.shunted:
+                        check_carried(self.build, (serving, asking))
+                except Failed as e:
+                    if cause := serving.ended_early():
+                        raise Failed(f"{cause}; and {e}") from None
+                    raise
 
     def holding(self, carrier, *client_argv, server_argv=(), **how):
         """A pair for connections that stay: an epoll server, and a client that takes commands."""
@@ -113,13 +119,18 @@ class Stage:
 
     def _probe(self):
         """(descriptors, mappings) that one end of a connection needs, of the carrier that needs most."""
-        probes, most = 64, [0, 0]
+        most = [0, 0]
         for carrier in CARRIERS:
-            with self.holding(carrier) as pair:
-                before = [memory.handles(p.pid) for p in pair.both]
-                pair.client.give(f"open {probes}")
-                pair.client.line("open")
-                for program, old in zip(pair.both, before):
-                    new = memory.handles(program.pid)
-                    most = [max(m, (n - o) / probes) for m, n, o in zip(most, new, old)]
+            try:
+                most = [max(pair) for pair in zip(most, *self._needs_of(carrier, 32))]
+            except Failed:  # what is wrong with it, its rows will tell
+                pass
         return most
+
+    def _needs_of(self, carrier, probes):
+        with self.holding(carrier) as pair:
+            before = [memory.handles(p.pid) for p in pair.both]
+            pair.client.give(f"open {probes}")
+            pair.client.line("open")
+            return [[(n - o) / probes for n, o in zip(memory.handles(program.pid), old)]
+                    for program, old in zip(pair.both, before)]

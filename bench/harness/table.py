@@ -25,6 +25,19 @@ def ratio(ours, theirs):
     return statistics.median(o / t for o, t in zip(ours, theirs))
 
 
+def _reasons(shown, carriers, results):
+    """{(rows, titles of carriers): reason}, so that one reason is said once."""
+    titles = {}  # (reason, row) -> titles
+    for carrier in carriers:
+        for (row, name), reason in results.reasons.items():
+            if name == carrier.name and row in shown:
+                titles.setdefault((reason, row), []).append(carrier.title)
+    rows = {}  # (reason, titles) -> rows
+    for (reason, row), of in titles.items():
+        rows.setdefault((reason, tuple(of)), []).append(row)
+    return {(tuple(names), of): reason for (reason, of), names in rows.items()}
+
+
 def lines(rows, carriers, results, notes):
     """The table, then reasons and notes."""
     table = [["", "unit", "better", *(c.title for c in carriers), "Shunt/TCP"]]
@@ -44,9 +57,8 @@ def lines(rows, carriers, results, notes):
     yield ""
     yield "Medians (least to most); Shunt/TCP is the median of the rounds' ratios."
     shown = {row.name for row in rows}
-    for (row, carrier), reason in results.reasons.items():
-        title = next(c.title for c in carriers if c.name == carrier)
-        yield f"no figure: {row}, {title}: {reason}"
+    for (names, titles), reason in _reasons(shown, carriers, results).items():
+        yield f"no figure: {', '.join(names)} ({', '.join(titles)}): {reason}"
     for text, names in notes.items():
         if names := [name for name in names if name in shown]:
             yield f"{', '.join(names)}: {text}"

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -25,6 +26,9 @@ void die_plain(const std::string& what) {
 
 void prepare_process() {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  pollfd runner{STDIN_FILENO, POLLIN, 0};
+  if (poll(&runner, 1, 0) == 1 && (runner.revents & POLLHUP))
+    die_plain("the runner has gone");  // and with it a tracer, before the line above
   signal(SIGPIPE, SIG_IGN);
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) die("getrlimit");

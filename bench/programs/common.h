@@ -31,8 +31,8 @@ bool next_command(std::string* line);
 double now_seconds();  // CLOCK_MONOTONIC: the same clock in both processes
 long number(const std::string& option, const char* text);
 
-// Listens on a free port of 127.0.0.1 ("tcp") or on an abstract name of the kernel's choice ("unix"),
-// which leaves no file, and says "ready 127.0.0.1:PORT" or "ready @NAME".
+// Listens on a free port of 127.0.0.1 ("tcp") or on an abstract name of the kernel's choice
+// ("unix"), which leaves no file, and says "ready 127.0.0.1:PORT" or "ready @NAME".
 int listen_and_say(const std::string& family);
 
 // Where to connect to, as "ready" names it.

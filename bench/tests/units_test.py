@@ -56,7 +56,7 @@ class Rounds(unittest.TestCase):
             results = self.run_all(run)
             self.assertEqual(results.failed, fault is Failed)
             reason = "round 1: it is so" if fault is Failed else "it is so"
-            self.assertIn(f"no figure: rate, Shunt: {reason}", list(table.lines([ROW], CARRIERS, results, {})))
+            self.assertIn(f"no figure: rate (Shunt): {reason}", list(table.lines([ROW], CARRIERS, results, {})))
             cells = table.as_json([ROW], CARRIERS, results, {})[0]["carriers"]
             self.assertEqual((cells["tcp"]["values"], cells["shunt"]["reason"]), ([1.0] * 3, reason))
 
