@@ -5,12 +5,13 @@
 packages_build=(g++ cmake ninja-build libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev
   libtomlplusplus-dev systemtap-sdt-dev)
 packages_test_build=(libgtest-dev libbenchmark-dev relacy-dev python3)
-packages_programs=(iproute2 redis-server redis-tools iperf3 curl python3 socat netcat-openbsd gdb)
+packages_programs=(iproute2 redis-server redis-tools iperf3 curl python3 socat netcat-openbsd gdb strace)
 packages_demo=(iproute2 redis-server redis-tools python3)
 # For guests with an operating system of their own. Their kernel is fetched, never installed
 # (tests/vm/vm/kernel.py). kmod: depmod; g++ links the guests' programs statically with libc6-dev.
 packages_vm=(qemu-system-x86 busybox-static ndctl kmod iproute2 python3)
 packages_demo_vm=("${packages_vm[@]}" redis-server redis-tools iperf3)
+packages_bench=(python3)  # and strace, without which the bench has some rows less
 packages_fuzz=(clang libclang-rt-dev llvm python3)  # llvm: its symbolizer puts names into reports
 packages_lint=(clang-format clang-tidy git python3)
 

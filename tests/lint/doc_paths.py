@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks that the files and headings which the documents name exist.
 
-Documents are README.md, src/README.md and every .md below docs/ and tests/. In their text a word with a slash is a
+Documents are README.md, src/README.md, bench/README.md and every .md below docs/ and tests/. In their text a word with a slash is a
 path of this repository if its first part is a folder of the repository (`tests/lint/layers.py`), of src/
 (`ring/writer.cc`), or beside the document; everything else (/dev/shm/w, build/release/bin/shunt, DIR/table) is
 somebody else's path. `*`, `?` and `{h,cc}` must match something, each alternative by itself. Of links, relative ones
@@ -28,7 +28,7 @@ NOT_OURS = {"build", ".git"}
 
 
 def documents(root: pathlib.Path) -> list[pathlib.Path]:
-    named = [root / "README.md", root / "src" / "README.md"]
+    named = [root / "README.md", root / "src" / "README.md", root / "bench" / "README.md"]
     found = sorted((root / "docs").rglob("*.md")) + sorted((root / "tests").rglob("*.md"))
     return [path for path in named if path.exists()] + found
 
