@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Checks that the files and headings which the documents name exist.
 
-Documents are README.md, src/README.md, bench/README.md and every .md below docs/ and tests/. In their text a word with a slash is a
-path of this repository if its first part is a folder of the repository (`tests/lint/layers.py`), of src/
-(`ring/writer.cc`), or beside the document; everything else (/dev/shm/w, build/release/bin/shunt, DIR/table) is
+Documents are README.md, src/README.md, bench/README.md and every .md below docs/ and tests/. In their text a word
+with a slash is a path of this repository if its first part is a folder of the repository (`tests/lint/layers.py`), of
+src/ (`ring/writer.cc`), or beside the document; everything else (/dev/shm/w, build/release/bin/shunt, DIR/table) is
 somebody else's path. `*`, `?` and `{h,cc}` must match something, each alternative by itself. Of links, relative ones
 are looked at: the file, and in Markdown the heading that the anchor names.
 

@@ -15,7 +15,6 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <condition_variable>
 #include <map>
@@ -24,6 +23,7 @@
 #include <thread>
 
 #include "common/exchange.h"
+#include "common/options.h"
 #include "common/program.h"
 
 namespace shunt::test {
@@ -169,22 +169,21 @@ void exchange_for_a_while(const Settings& s) {
 
 int main(int argc, char** argv) {
   shunt::test::Settings s;
-  CLI::App app{"Finite exchanges over connections that may be reset"};
-  app.require_subcommand(1);
-  auto* serve = app.add_subcommand("serve", "echo");
-  auto* connect = app.add_subcommand("connect", "exchange again and again");
-  for (auto* command : {serve, connect}) {
-    command->add_option("--host", s.host, "numeric address")->capture_default_str();
-    command->add_option("--port", s.port, "0: any (serve)");
-    command->add_option("--patience-ms", s.patience_ms, "how long to wait for one connection");
-    command->add_option("--limit", s.limit_s, "seconds after which to give up");
+  shunt::test::Options app{"Finite exchanges over connections that may be reset"};
+  shunt::test::Options serve = app.command("serve", "echo");
+  shunt::test::Options connect = app.command("connect", "exchange again and again");
+  for (auto* command : {&serve, &connect}) {
+    command->value("--host", s.host, "numeric address");
+    command->value("--port", s.port, "0: any (serve)");
+    command->value("--patience-ms", s.patience_ms, "how long to wait for one connection");
+    command->value("--limit", s.limit_s, "seconds after which to give up");
   }
-  connect->add_option("--seconds", s.seconds, "how long to begin exchanges");
-  connect->add_option("--seed", s.seed, "of bytes and sizes");
-  connect->add_option("--bytes-max", s.bytes_max, "of one exchange");
-  CLI11_PARSE(app, argc, argv);
+  connect.value("--seconds", s.seconds, "how long to begin exchanges");
+  connect.value("--seed", s.seed, "of bytes and sizes");
+  connect.value("--bytes-max", s.bytes_max, "of one exchange");
+  app.parse(argc, argv);
   shunt::test::limit_time(s.limit_s);
-  if (serve->parsed()) {
+  if (serve.given()) {
     shunt::test::Server(s).run();
   } else {
     shunt::test::exchange_for_a_while(s);

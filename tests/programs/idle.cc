@@ -11,9 +11,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <vector>
 
+#include "common/options.h"
 #include "common/program.h"
 
 namespace shunt::test {
@@ -119,19 +119,18 @@ void connect_all(const Settings& s) {
 
 int main(int argc, char** argv) {
   shunt::test::Settings s;
-  CLI::App app{"Many idle connections"};
-  app.require_subcommand(1);
-  auto* serve = app.add_subcommand("serve", "accept and answer");
-  auto* connect = app.add_subcommand("connect", "open the connections");
-  for (auto* command : {serve, connect}) {
-    command->add_option("--host", s.host, "numeric address");
-    command->add_option("--port", s.port, "port");
-    command->add_option("--connections", s.connections, "how many");
+  shunt::test::Options app{"Many idle connections"};
+  shunt::test::Options serve = app.command("serve", "accept and answer");
+  shunt::test::Options connect = app.command("connect", "open the connections");
+  for (auto* command : {&serve, &connect}) {
+    command->value("--host", s.host, "numeric address");
+    command->value("--port", s.port, "port");
+    command->value("--connections", s.connections, "how many");
   }
-  CLI11_PARSE(app, argc, argv);
+  app.parse(argc, argv);
   shunt::test::limit_time(120);
   shunt::test::raise_descriptor_limit();
-  if (serve->parsed()) {
+  if (serve.given()) {
     shunt::test::serve(s);
   } else {
     shunt::test::connect_all(s);

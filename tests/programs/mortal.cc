@@ -14,10 +14,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <nlohmann/json.hpp>
 
+#include "common/options.h"
 #include "common/program.h"
 #include "common/stream.h"
 
@@ -135,26 +135,23 @@ int read_to_the_end(int fd, const Settings& s) {
 
 int main(int argc, char** argv) {
   shunt::test::Settings s;
-  CLI::App app{"A stream whose ends may be killed"};
-  app.require_subcommand(1);
-  auto* write = app.add_subcommand("write", "send for ever");
-  auto* read = app.add_subcommand("read", "receive and check");
-  for (auto* command : {write, read}) {
-    command->add_option("--host", s.host, "numeric address");
-    command->add_option("--port", s.port, "port");
-    command->add_flag("--listen", s.listen, "wait for the connection");
-    command->add_option("--wait", s.wait, "how to wait")
-        ->check(CLI::IsMember({"block", "poll", "epoll"}));
-    command->add_option("--seed", s.seed, "of the bytes");
-    command->add_option("--piece-max", s.piece_max, "largest call")
-        ->check(CLI::Range(std::size_t{1}, shunt::test::Stream::kPieceMax));
-    command->add_option("--pause-us", s.pause_us, "sleep now and then");
-    command->add_option("--limit", s.limit_s, "seconds after which to give up");
+  shunt::test::Options app{"A stream whose ends may be killed"};
+  shunt::test::Options write = app.command("write", "send for ever");
+  shunt::test::Options read = app.command("read", "receive and check");
+  for (auto* command : {&write, &read}) {
+    command->value("--host", s.host, "numeric address");
+    command->value("--port", s.port, "port");
+    command->flag("--listen", s.listen, "wait for the connection");
+    command->one_of("--wait", s.wait, "how to wait", {"block", "poll", "epoll"});
+    command->value("--seed", s.seed, "of the bytes");
+    command->between(1, shunt::test::Stream::kPieceMax, "--piece-max", s.piece_max, "largest call");
+    command->value("--pause-us", s.pause_us, "sleep now and then");
+    command->value("--limit", s.limit_s, "seconds after which to give up");
   }
-  write->add_option("--journal", s.journal, "file for the count of bytes")->required();
-  CLI11_PARSE(app, argc, argv);
+  write.value("--journal", s.journal, "file for the count of bytes", true);
+  app.parse(argc, argv);
   shunt::test::limit_time(s.limit_s);
   const int fd = s.listen ? shunt::test::accept_one(shunt::test::listen_and_say(s.host, s.port))
                           : shunt::test::connect_to(s.host, s.port);
-  return write->parsed() ? shunt::test::write_for_ever(fd, s) : shunt::test::read_to_the_end(fd, s);
+  return write.given() ? shunt::test::write_for_ever(fd, s) : shunt::test::read_to_the_end(fd, s);
 }

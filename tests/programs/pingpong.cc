@@ -11,12 +11,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "common/options.h"
 #include "common/program.h"
 
 namespace shunt::test {
@@ -111,27 +111,26 @@ int both(Settings s) {
 
 int main(int argc, char** argv) {
   shunt::test::Settings s;
-  CLI::App app{"Round trips of small messages"};
-  app.require_subcommand(0, 1);
-  auto* serve = app.add_subcommand("serve", "answer one client");
-  auto* connect = app.add_subcommand("connect", "measure");
-  for (auto* command : {&app, serve, connect}) {
-    command->add_option("--host", s.host, "numeric address");
-    command->add_option("--port", s.port, "port");
-    command->add_option("--bytes", s.bytes, "message size")->check(CLI::Range(1, 1 << 16));
-    command->add_option("--rounds", s.rounds, "round trips")->check(CLI::Range(100, 100'000'000));
-    command->add_flag("--hold", s.hold, "stay until stdin ends");
-    command->add_flag("--busy", s.busy, "look for answers again and again instead of sleeping");
-    command
-        ->add_option("--pause-ms", s.pause_ms, "before each round, so that both sides fall asleep")
-        ->check(CLI::Range(0, 1000));
+  shunt::test::Options app{"Round trips of small messages"};
+  shunt::test::Options serve = app.command("serve", "answer one client");
+  shunt::test::Options connect = app.command("connect", "measure");
+  app.or_none();
+  for (auto* command : {&app, &serve, &connect}) {
+    command->value("--host", s.host, "numeric address");
+    command->value("--port", s.port, "port");
+    command->between(1, 1 << 16, "--bytes", s.bytes, "message size");
+    command->between(100, 100'000'000, "--rounds", s.rounds, "round trips");
+    command->flag("--hold", s.hold, "stay until stdin ends");
+    command->flag("--busy", s.busy, "look for answers again and again instead of sleeping");
+    command->between(0, 1000, "--pause-ms", s.pause_ms,
+                     "before each round, so that both sides fall asleep");
   }
-  CLI11_PARSE(app, argc, argv);
+  app.parse(argc, argv);
   shunt::test::limit_time(300);
   int status = 0;
-  if (serve->parsed()) {
+  if (serve.given()) {
     shunt::test::answer(shunt::test::listen_and_say(s.host, s.port), s.bytes, s.busy);
-  } else if (connect->parsed()) {
+  } else if (connect.given()) {
     shunt::test::ask(s);
   } else {
     status = shunt::test::both(s);

@@ -13,12 +13,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "common/options.h"
 #include "common/program.h"
 #include "common/stream.h"
 
@@ -239,25 +239,23 @@ int run(Settings s) {
 
 int main(int argc, char** argv) {
   shunt::test::Settings s;
-  CLI::App app{"Random bytes both ways at once over one connection"};
-  app.require_subcommand(1);
-  auto* serve = app.add_subcommand("serve", "wait for the connection");
-  auto* connect = app.add_subcommand("connect", "open the connection");
-  for (auto* command : {serve, connect}) {
-    command->add_option("--host", s.host, "numeric address")->capture_default_str();
-    command->add_option("--port", s.port, "0: any (serve)");
-    command->add_option("--form", s.form, "how to wait")
-        ->check(CLI::IsMember({"blocking", "poll", "select", "epoll-lt", "epoll-et"}));
-    command->add_option("--bytes", s.bytes, "each way")->capture_default_str();
-    command->add_option("--piece-max", s.piece_max, "largest call")
-        ->check(CLI::Range(std::size_t{1}, shunt::test::Stream::kPieceMax));
-    command->add_option("--seed", s.seed, "of bytes and sizes");
-    command->add_option("--limit", s.limit_s, "seconds after which to give up");
-    command->add_flag("--hold", s.hold, "stay until stdin ends");
+  shunt::test::Options app{"Random bytes both ways at once over one connection"};
+  shunt::test::Options serve = app.command("serve", "wait for the connection");
+  shunt::test::Options connect = app.command("connect", "open the connection");
+  for (auto* command : {&serve, &connect}) {
+    command->value("--host", s.host, "numeric address");
+    command->value("--port", s.port, "0: any (serve)");
+    command->one_of("--form", s.form, "how to wait",
+                    {"blocking", "poll", "select", "epoll-lt", "epoll-et"});
+    command->value("--bytes", s.bytes, "each way");
+    command->between(1, shunt::test::Stream::kPieceMax, "--piece-max", s.piece_max, "largest call");
+    command->value("--seed", s.seed, "of bytes and sizes");
+    command->value("--limit", s.limit_s, "seconds after which to give up");
+    command->flag("--hold", s.hold, "stay until stdin ends");
   }
-  serve->add_option("--connections", s.connections, "one after the other");
-  CLI11_PARSE(app, argc, argv);
+  serve.value("--connections", s.connections, "one after the other");
+  app.parse(argc, argv);
   signal(SIGPIPE, SIG_IGN);
-  s.server = serve->parsed();
+  s.server = serve.given();
   return shunt::test::run(s);
 }

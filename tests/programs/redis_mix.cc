@@ -11,11 +11,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <deque>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "common/options.h"
 #include "common/program.h"
 #include "common/stream.h"
 
@@ -312,15 +312,15 @@ class Mix {
 
 int main(int argc, char** argv) {
   shunt::test::Settings s;
-  CLI::App app{"A mixed Redis workload, compared byte for byte"};
-  app.add_option("--host", s.host, "numeric address");
-  app.add_option("--port", s.port, "port");
-  app.add_option("--connections", s.connections, "at once")->check(CLI::Range(1, 10'000));
-  app.add_option("--requests", s.requests, "in all");
-  app.add_option("--seed", s.seed, "of everything");
-  app.add_option("--limit", s.limit_s, "seconds after which to give up");
-  app.add_flag("--hold", s.hold, "stay until stdin ends");
-  CLI11_PARSE(app, argc, argv);
+  shunt::test::Options app{"A mixed Redis workload, compared byte for byte"};
+  app.value("--host", s.host, "numeric address");
+  app.value("--port", s.port, "port");
+  app.between(1, 10'000, "--connections", s.connections, "at once");
+  app.value("--requests", s.requests, "in all");
+  app.value("--seed", s.seed, "of everything");
+  app.value("--limit", s.limit_s, "seconds after which to give up");
+  app.flag("--hold", s.hold, "stay until stdin ends");
+  app.parse(argc, argv);
   shunt::test::limit_time(s.limit_s);
   shunt::test::Mix mix(s);
   mix.run();

@@ -9,12 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/scribble_test_util.h"
+#include "common/options.h"
 #include "common/program.h"
 
 namespace shunt::test {
@@ -76,13 +76,13 @@ int run(const Settings& s) {
 
 int main(int argc, char** argv) {
   shunt::test::Settings s;
-  CLI::App app{"Random writes over parts of a file"};
-  app.add_option("file", s.file)->required();
-  app.add_option("--part", s.parts, "OFFSET:BYTES")->required();
-  app.add_option("--hot", s.hot, "OFFSET:BYTES");
-  app.add_option("--seed", s.seed, "of everything random");
-  app.add_option("--rest-us", s.rest_us, "longest rest between two bursts");
-  app.add_option("--limit", s.limit_s, "seconds after which to give up");
-  CLI11_PARSE(app, argc, argv);
+  shunt::test::Options app{"Random writes over parts of a file"};
+  app.value("file", s.file, "to write to", true);
+  app.value("--part", s.parts, "OFFSET:BYTES", true);
+  app.value("--hot", s.hot, "OFFSET:BYTES");
+  app.value("--seed", s.seed, "of everything random");
+  app.value("--rest-us", s.rest_us, "longest rest between two bursts");
+  app.value("--limit", s.limit_s, "seconds after which to give up");
+  app.parse(argc, argv);
   return shunt::test::run(s);
 }
