@@ -14,8 +14,6 @@
 namespace shunt::sockets {
 namespace {
 
-constexpr auto kRelaxed = std::memory_order_relaxed;
-
 bool take_exactly(int fd, std::uint64_t count) {
   while (count > 0) {
     std::uint8_t waste[4096];

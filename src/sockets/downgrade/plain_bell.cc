@@ -12,7 +12,6 @@
 namespace shunt::sockets {
 namespace {
 
-constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr int kBufferBytes = 8 * 1024 * 1024;  // asked for; the system's limit decides
 
 }  // namespace

@@ -28,9 +28,7 @@ struct LastClose : testing::Test {
     const iovec part{const_cast<char*>("hello"), 5};
     EXPECT_EQ(5, send_stream(b.fd, b.socket, &part, 1, 0));
   }
-  static layout::SwitchLine& line(const TestEnd& end) {
-    return end.connection()->own->switch_line;
-  }
+  static layout::SwitchLine& line(const TestEnd& end) { return end.connection()->own->switch_line; }
   // The kernel's part of a close; the pair's destructor wants the number.
   static void hang_up(const TestEnd& end) {
     const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);

@@ -112,9 +112,9 @@ std::uint32_t area_map_bytes() {
 std::uint32_t window_owner_uid() { return own != nullptr ? owner_uid : 0; }
 
 const char* partition_name_of(const wire::Endpoint& endpoint) {
-  const wire::PartitionTable* table = partition_table();
-  if (table == nullptr) return nullptr;
-  const wire::Partition* p = table->by_address(endpoint);
+  const wire::PartitionTable* partitions = partition_table();
+  if (partitions == nullptr) return nullptr;
+  const wire::Partition* p = partitions->by_address(endpoint);
   return p != nullptr && p != own_partition() ? p->name_bytes.data() : nullptr;
 }
 

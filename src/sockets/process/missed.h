@@ -24,7 +24,7 @@ struct EpollCalls {
   void (*destroy_set)(Socket*);  // of Kind::kEpoll
 };
 // `calls` lives for ever; always the same.
-void serve_epolls(const EpollCalls* calls);
+void serve_epolls(const EpollCalls* served);
 const EpollCalls* epoll_calls();  // null: no epoll set has been made
 
 // Async-signal-safe, under any locks.
