@@ -1,0 +1,19 @@
+// Finding who listens under Shunt at an address of this network namespace.
+//
+// Anybody may bind an abstract name. So only names of local addresses are asked, and who is found there is believed
+// only if he is root, this user, or the owner of the kernel's TCP listener at that address and port.
+//
+// Thread safety: any thread; no state.
+#pragma once
+
+#include "wire/endpoint.h"
+#include "wire/reason.h"
+
+namespace shunt::sockets {
+
+// A cancellation point. A bell whose other end waits in a listener's backlog; -1 with *reason: none here.
+// -EINTR: interrupted while the backlog was full. `interface`: of a link-local address.
+int find_rendezvous(const wire::Endpoint& destination, std::uint32_t interface, bool nonblocking,
+                    wire::Reason* reason);
+
+}  // namespace shunt::sockets

@@ -1,0 +1,98 @@
+// Another local user who binds the names under which listeners are found: no program is connected to him, none
+// is kept waiting by him, and he hides no listener.
+#include "sockets/testing/test_stranger.h"
+
+namespace shunt::sockets {
+namespace {
+
+constexpr const char* kLocal = "10.77.0.1";
+constexpr const char* kRemote = "10.77.0.2";
+
+// connect() of the provider; not that of the kernel, which would follow on kPassOn.
+Outcome try_connect(const End& client, const wire::Endpoint& to) {
+  const sockaddr_in in = address_of(to);
+  return connect_socket(client.fd, client.socket, reinterpret_cast<const sockaddr*>(&in),
+                        sizeof in);
+}
+
+void bind_to(const End& client, const char* address) {
+  const sockaddr_in in = address_of(endpoint(address, 0));
+  EXPECT_EQ(0, ::bind(client.fd, reinterpret_cast<const sockaddr*>(&in), sizeof in));
+}
+
+// A kernel listener at the wildcard address: its owner is believed for every local address.
+struct WildcardTcp {
+  int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  std::uint16_t port = 0;
+
+  WildcardTcp() {
+    sockaddr_in in{};
+    in.sin_family = AF_INET;
+    socklen_t length = sizeof in;
+    EXPECT_EQ(0, ::bind(fd, reinterpret_cast<const sockaddr*>(&in), length));
+    EXPECT_EQ(0, ::listen(fd, 10));
+    ::getsockname(fd, reinterpret_cast<sockaddr*>(&in), &length);
+    port = ntohs(in.sin_port);
+  }
+  ~WildcardTcp() { ::close(fd); }
+};
+
+// What another user takes who claims a remote address: nothing. `prepare` is done in the namespace before, `bound`
+// to the client.
+template <typename Prepare>
+void expect_remote_stays_remote(Prepare prepare, const char* bound) {
+  if (::geteuid() != 0) GTEST_SKIP() << "no right to become somebody else";
+  const bool made = in_own_namespace([&] {
+    prepare();
+    std::unique_ptr<WildcardTcp> tcp;
+    std::unique_ptr<Squatter> squatter;
+    {
+      const AsStranger stranger;
+      tcp = std::make_unique<WildcardTcp>();
+      squatter = std::make_unique<Squatter>(endpoint(kRemote, tcp->port));
+    }
+    const End client = tcp_socket();
+    if (bound != nullptr) bind_to(client, bound);
+    EXPECT_EQ(kPassOn, try_connect(client, endpoint(kRemote, tcp->port)));
+    EXPECT_FALSE(squatter->reached());
+    EXPECT_EQ(wire::Reason::kNotInWindow, client.socket->reason);
+    // A local address is another matter: there he has the kernel's listener.
+    Squatter own(endpoint(kLocal, tcp->port));
+    const End neighbour = tcp_socket();
+    EXPECT_EQ(0, try_connect(neighbour, endpoint(kLocal, tcp->port)));
+    EXPECT_TRUE(neighbour.shunted());
+  });
+  if (!made) GTEST_SKIP() << "may not make a network namespace here";
+}
+
+TEST(Stranger, WhoClaimsARemoteAddressDoesNotReceiveItsConnections) {
+  expect_remote_stays_remote([] {}, nullptr);
+}
+
+TEST(Stranger, NorOfAClientThatWasBoundBefore) {
+  expect_remote_stays_remote([] {}, kLocal);
+}
+
+TEST(Stranger, NorWhereTheKernelLetsForeignAddressesBeBound) {
+  expect_remote_stays_remote([] { EXPECT_TRUE(set_sysctl("net/ipv4/ip_nonlocal_bind", "1")); },
+                             nullptr);
+}
+
+TEST(Stranger, NorOverAWildcardsName) {
+  if (::geteuid() != 0) GTEST_SKIP() << "no right to become somebody else";
+  const bool made = in_own_namespace([&] {
+    EXPECT_TRUE(set_sysctl("net/ipv4/ip_nonlocal_bind", "1"));
+    const WildcardTcp tcp;
+    const Squatter wildcard(endpoint("0.0.0.0", tcp.port));
+    const End client = tcp_socket();
+    EXPECT_EQ(kPassOn, try_connect(client, endpoint(kRemote, tcp.port)));
+    EXPECT_FALSE(wildcard.reached());
+    const End neighbour = tcp_socket();
+    EXPECT_EQ(0, try_connect(neighbour, endpoint(kLocal, tcp.port)));
+    EXPECT_TRUE(neighbour.shunted());
+  });
+  if (!made) GTEST_SKIP() << "may not make a network namespace here";
+}
+
+}  // namespace
+}  // namespace shunt::sockets
