@@ -20,6 +20,23 @@ bool trusted(int bell, const wire::Endpoint& e) {
   return owner.ok() && owner.value() == cred.uid;
 }
 
+// A bell connected to `name` and to somebody trusted. -ECONNREFUSED: nobody has the name; -EPERM: a stranger has;
+// -EAGAIN: the backlog is full; -EINTR; -ENOMEM: no descriptor.
+int reach(const wire::UnixName& name, const wire::Endpoint& e, bool nonblocking) {
+  const int bell =
+      sys::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0);
+  if (bell < 0) return -ENOMEM;
+  int r = 0;
+  {
+    const Undo undo([bell] { sys::close(bell); });
+    const CancelPoint point;
+    r = sys::connect(bell, &name.address, name.length);
+  }
+  if (r == 0 && trusted(bell, e)) return bell;
+  sys::close(bell);
+  return r == 0 ? -EPERM : r;
+}
+
 }  // namespace
 
 int find_rendezvous(const wire::Endpoint& e, std::uint32_t interface, bool nonblocking,
@@ -29,33 +46,17 @@ int find_rendezvous(const wire::Endpoint& e, std::uint32_t interface, bool nonbl
   if (!is_local(e, interface)) return -1;
   wire::UnixName names[3];
   const int count = wire::rendezvous_candidates(e, names);
-  const int bell =
-      sys::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0);
-  *reason = wire::Reason::kNoMemory;
-  if (bell < 0) return -1;
   *reason = wire::Reason::kNoListener;
   for (int i = 0; i < count; ++i) {
-    int r = 0;
-    {
-      const Undo undo([bell] { sys::close(bell); });
-      const CancelPoint point;
-      r = sys::connect(bell, &names[i].address, names[i].length);
+    const int bell = reach(names[i], e, nonblocking);
+    if (bell >= 0 || bell == -EINTR) return bell;
+    if (bell == -EAGAIN || bell == -ENOMEM) {
+      *reason = bell == -EAGAIN ? wire::Reason::kBacklogFull : wire::Reason::kNoMemory;
+      return -1;
     }
-    if (r == 0) {
-      if (trusted(bell, e)) return bell;
-      *reason = wire::Reason::kUntrustedListener;
-      break;
-    }
-    if (r == -EINTR) {
-      sys::close(bell);
-      return -EINTR;
-    }
-    if (r == -EAGAIN) {
-      *reason = wire::Reason::kBacklogFull;
-      break;
-    }
+    // A stranger's name: the listener's own may be one of the others.
+    if (bell == -EPERM) *reason = wire::Reason::kUntrustedListener;
   }
-  sys::close(bell);
   return -1;
 }
 

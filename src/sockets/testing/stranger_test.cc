@@ -94,5 +94,25 @@ TEST(Stranger, NorOverAWildcardsName) {
   if (!made) GTEST_SKIP() << "may not make a network namespace here";
 }
 
+TEST(Stranger, WhoTakesASpecificNameHidesNoWildcardListener) {
+  if (::geteuid() != 0) GTEST_SKIP() << "no right to become somebody else";
+  const WildcardTcp tcp;
+  const wire::Endpoint to = endpoint("127.0.0.1", tcp.port);
+  std::unique_ptr<Squatter> squatter;
+  {
+    const AsStranger stranger;
+    squatter = std::make_unique<Squatter>(to);
+  }
+  const Squatter wildcard(endpoint("0.0.0.0", tcp.port));
+  const Holdings before = Holdings::now();
+  {
+    const End client = tcp_socket();
+    EXPECT_EQ(0, try_connect(client, to));
+    EXPECT_TRUE(client.shunted());
+    EXPECT_TRUE(wildcard.reached());
+  }
+  EXPECT_EQ(before, Holdings::now());
+}
+
 }  // namespace
 }  // namespace shunt::sockets
