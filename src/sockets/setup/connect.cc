@@ -211,7 +211,7 @@ Outcome attempt(int fd, Socket* s, const sockaddr* address, socklen_t length, bo
   const wire::Endpoint destination = resolve_any(parsed.value());
   Attempt a{fd, s, destination, nonblocking, nullptr, -1};
   wire::Reason reason;
-  a.bell = find_rendezvous(destination, interface_of(address, length), a.nonblocking, &reason);
+  a.bell = find_rendezvous(fd, destination, interface_of(address, length), a.nonblocking, &reason);
   if (a.bell == -EINTR) return -EINTR;
   bool done = false;
   if (a.bell >= 0) {

@@ -114,5 +114,107 @@ TEST(Stranger, WhoTakesASpecificNameHidesNoWildcardListener) {
   EXPECT_EQ(before, Holdings::now());
 }
 
+// A client that connects in a thread of its own, as its program would: blocking.
+struct Waiting {
+  End client = tcp_socket();
+  std::future<long> result;
+
+  void connect(const wire::Endpoint& to) {
+    result = std::async(std::launch::async,
+                        [this, to] { return try_connect(client, to).value_or(kPassedOn); });
+  }
+  static constexpr long kPassedOn = 77;
+};
+
+TEST(Stranger, WhoseBacklogIsFullKeepsNobodyWaiting) {
+  if (::geteuid() != 0) GTEST_SKIP() << "no right to become somebody else";
+  wire::Endpoint to;
+  const int tcp = bound_tcp(&to);
+  EXPECT_EQ(0, ::listen(tcp, 10));
+  std::unique_ptr<Squatter> squatter;
+  {
+    const AsStranger stranger;
+    squatter = std::make_unique<Squatter>(to, 0);
+    squatter->fill(to);
+  }
+  const Holdings before = Holdings::now();
+  {
+    Waiting w;
+    w.connect(to);
+    EXPECT_EQ(Waiting::kPassedOn, within_seconds(5, w.result, [&] { squatter.reset(); }));
+    EXPECT_EQ(wire::Reason::kUntrustedListener, w.client.socket->reason);
+    // One that does not wait learns the same.
+    End nonblocking = tcp_socket();
+    ::fcntl(nonblocking.fd, F_SETFL, O_NONBLOCK);
+    EXPECT_EQ(kPassOn, try_connect(nonblocking, to));
+    EXPECT_EQ(wire::Reason::kUntrustedListener, nonblocking.socket->reason);
+  }
+  EXPECT_EQ(before, Holdings::now());
+  ::close(tcp);
+}
+
+TEST(Stranger, WhoseBacklogIsFullHidesNoWildcardListener) {
+  if (::geteuid() != 0) GTEST_SKIP() << "no right to become somebody else";
+  const WildcardTcp tcp;
+  const wire::Endpoint to = endpoint("127.0.0.1", tcp.port);
+  std::unique_ptr<Squatter> squatter;
+  {
+    const AsStranger stranger;
+    squatter = std::make_unique<Squatter>(to, 0);
+    squatter->fill(to);
+  }
+  const Squatter wildcard(endpoint("0.0.0.0", tcp.port));
+  Waiting w;
+  w.connect(to);
+  EXPECT_EQ(0, within_seconds(5, w.result, [&] { squatter.reset(); }));
+  EXPECT_TRUE(wildcard.reached());
+}
+
+TEST(FullBacklog, OfATrustedListenerIsWaitedFor) {
+  wire::Endpoint to;
+  const int tcp = bound_tcp(&to);
+  EXPECT_EQ(0, ::listen(tcp, 10));
+  Squatter own(to, 0);
+  own.fill(to);
+  Waiting w;
+  w.connect(to);
+  EXPECT_EQ(std::future_status::timeout, w.result.wait_for(std::chrono::milliseconds(50)));
+  const int accepted = ::accept4(own.rendezvous, nullptr, nullptr, SOCK_CLOEXEC);
+  EXPECT_EQ(0, within_seconds(5, w.result, [&] { ::close(own.rendezvous); }));
+  EXPECT_TRUE(w.client.shunted());
+  ::close(accepted);
+  ::close(tcp);
+}
+
+TEST(FullBacklog, IsWaitedForNoLongerThanTheProgramWaits) {
+  wire::Endpoint to;
+  const int tcp = bound_tcp(&to);
+  EXPECT_EQ(0, ::listen(tcp, 10));
+  Squatter own(to, 0);
+  own.fill(to);
+  Waiting w;
+  const timeval patience{0, 200'000};
+  ::setsockopt(w.client.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  const std::int64_t begin = sys::monotonic_ns();
+  w.connect(to);
+  EXPECT_EQ(Waiting::kPassedOn,
+            within_seconds(5, w.result, [&] { ::shutdown(own.rendezvous, SHUT_RDWR); }));
+  EXPECT_LE(190'000'000, sys::monotonic_ns() - begin);
+  EXPECT_EQ(wire::Reason::kBacklogFull, w.client.socket->reason);
+  // Room in time: connected, and no time limit is left on the connection.
+  Waiting late;
+  const timeval long_patience{60, 0};
+  ::setsockopt(late.client.fd, SOL_SOCKET, SO_SNDTIMEO, &long_patience, sizeof long_patience);
+  late.connect(to);
+  const int accepted = ::accept4(own.rendezvous, nullptr, nullptr, SOCK_CLOEXEC);
+  EXPECT_EQ(0, within_seconds(5, late.result, [&] { ::shutdown(own.rendezvous, SHUT_RDWR); }));
+  timeval left{1, 1};
+  socklen_t length = sizeof left;
+  EXPECT_EQ(0, ::getsockopt(late.client.fd, SOL_SOCKET, SO_SNDTIMEO, &left, &length));
+  EXPECT_EQ(0, left.tv_sec + left.tv_usec);
+  ::close(accepted);
+  ::close(tcp);
+}
+
 }  // namespace
 }  // namespace shunt::sockets
