@@ -11,6 +11,7 @@
 #include "sockets/options/option_setup.h"
 #include "sockets/process/config.h"
 #include "sockets/setup/establish.h"
+#include "sockets/setup/local_address.h"
 #include "sys/kernel.h"
 #include "wire/message.h"
 #include "wire/rendezvous_name.h"
@@ -63,7 +64,7 @@ std::uint64_t netns_cookie(int fd) {
   return sys::getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) == 0 ? cookie : 0;
 }
 
-// The source address as this namespace's kernel vouches for it.
+// The source address as this namespace's kernel vouches for it. `destination` is a local address.
 bool vouched_source(int reservation, int listener_fd, const wire::Endpoint& destination,
                     wire::Endpoint* source) {
   int protocol = 0;
@@ -82,7 +83,11 @@ bool vouched_source(int reservation, int listener_fd, const wire::Endpoint& dest
   const auto bound = wire::from_sockaddr(reinterpret_cast<sockaddr*>(&address), length);
   if (!bound.ok() || bound.value().port == 0) return false;
   *source = bound.value();
-  if (!source->is_any()) return source->family == destination.family;
+  if (!source->is_any()) {
+    // Anybody can bind a foreign address (IP_FREEBIND), and the kernel would not let him connect from it.
+    return source->family == destination.family &&
+           (source->same_address(destination) || is_local(*source));
+  }
   source->family = destination.family;
   source->address = destination.address;
   if (destination.family == AF_INET && destination.is_loopback()) source->address = {127, 0, 0, 1};
@@ -99,6 +104,8 @@ bool check(Request* r, int bell, const Socket* listener) {
   }
   if (m.area.object != wire::kObjectDescriptor) return false;
   if (r->via_driver) return from_driver(bell);
+  // A listener at one address is asked for that one; at the wildcard, for whatever its client says.
+  if (l->local.is_any() && !is_local(m.destination)) return false;
   wire::Endpoint source;
   if (!vouched_source(r->fds[1], l->rendezvous, m.destination, &source)) return false;
   r->message.source = source;

@@ -42,7 +42,7 @@ wire::Endpoint natural_source(const wire::Endpoint& destination, bool other_part
   }
   // As the kernel would route it; the driver checks that it is one of this partition's.
   wire::Endpoint routed;
-  if (source_towards(destination, 0, &routed) && own_partition() != nullptr &&
+  if (source_towards(destination, &routed) && own_partition() != nullptr &&
       own_partition()->owns(routed)) {
     return routed;
   }
@@ -137,7 +137,11 @@ bool establish(Attempt& a, wire::Reason* reason) {
   wire::Endpoint source;
   *reason = wire::Reason::kNoMemory;
   const wire::Endpoint natural = natural_source(a.destination, a.partition != nullptr);
-  if (!reserve_port(a.fd, a.socket, natural, &source)) {
+  // A foreign address (IP_FREEBIND, IP_TRANSPARENT) nobody would believe; the kernel says whether it may connect.
+  const auto believable = [&] {
+    return a.partition != nullptr || source.same_address(natural) || is_local(source);
+  };
+  if (!reserve_port(a.fd, a.socket, natural, &source) || !believable()) {
     *reason = wire::Reason::kBadSource;
     return false;
   }
@@ -211,7 +215,7 @@ Outcome attempt(int fd, Socket* s, const sockaddr* address, socklen_t length, bo
   const wire::Endpoint destination = resolve_any(parsed.value());
   Attempt a{fd, s, destination, nonblocking, nullptr, -1};
   wire::Reason reason;
-  a.bell = find_rendezvous(fd, destination, interface_of(address, length), a.nonblocking, &reason);
+  a.bell = find_rendezvous(fd, destination, a.nonblocking, &reason);
   if (a.bell == -EINTR) return -EINTR;
   bool done = false;
   if (a.bell >= 0) {

@@ -1,7 +1,5 @@
 #include "sockets/setup/local_address.h"
 
-#include <cstring>
-
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -9,13 +7,11 @@ namespace {
 constexpr std::uint16_t kAnyPort = 9;  // nothing is sent to it
 }
 
-bool source_towards(const wire::Endpoint& destination, std::uint32_t interface,
-                    wire::Endpoint* source) {
+bool source_towards(const wire::Endpoint& destination, wire::Endpoint* source) {
   wire::Endpoint to = destination;
   to.port = kAnyPort;
   sockaddr_storage address;
   socklen_t length = wire::to_sockaddr(to, to.family, &address);
-  if (to.family == AF_INET6) reinterpret_cast<sockaddr_in6*>(&address)->sin6_scope_id = interface;
   const int fd = sys::socket(to.family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return false;
   bool found = sys::connect(fd, &address, length) == 0;
@@ -30,18 +26,11 @@ bool source_towards(const wire::Endpoint& destination, std::uint32_t interface,
   return true;
 }
 
-bool is_local(const wire::Endpoint& address, std::uint32_t interface) {
+bool is_local(const wire::Endpoint& address) {
   if (address.is_loopback()) return true;
   // To one of its own addresses the kernel sends from that address, and to no other.
   wire::Endpoint source;
-  return source_towards(address, interface, &source) && source.same_address(address);
-}
-
-std::uint32_t interface_of(const sockaddr* address, socklen_t length) {
-  sockaddr_in6 in6{};
-  if (length < sizeof in6 || address->sa_family != AF_INET6) return 0;
-  std::memcpy(&in6, address, sizeof in6);
-  return in6.sin6_scope_id;
+  return source_towards(address, &source) && source.same_address(address);
 }
 
 }  // namespace shunt::sockets

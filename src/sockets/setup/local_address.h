@@ -7,21 +7,15 @@
 // network namespace. errno untouched.
 #pragma once
 
-#include <cstdint>
-
 #include "wire/endpoint.h"
 
 namespace shunt::sockets {
 
-// The address that the kernel would send from. `interface`: the index that a link-local IPv6 address needs; else 0.
-// Its port is 0. False: there is no route.
-bool source_towards(const wire::Endpoint& destination, std::uint32_t interface,
-                    wire::Endpoint* source);
+// The address that the kernel would send from; its port is 0. False: there is no route.
+bool source_towards(const wire::Endpoint& destination, wire::Endpoint* source);
 
 // Whether a connection to the address stays in this network namespace. Loopback addresses cost no system call.
-bool is_local(const wire::Endpoint& address, std::uint32_t interface);
-
-// The interface that a socket address names; 0: none.
-std::uint32_t interface_of(const sockaddr* address, socklen_t length);
+// A link-local IPv6 address never does: the interface that it belongs to is not in an Endpoint.
+bool is_local(const wire::Endpoint& address);
 
 }  // namespace shunt::sockets

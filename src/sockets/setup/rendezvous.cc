@@ -71,11 +71,10 @@ int reach(const wire::UnixName& name, const wire::Endpoint& e, int fd, bool nonb
 
 }  // namespace
 
-int find_rendezvous(int fd, const wire::Endpoint& e, std::uint32_t interface, bool nonblocking,
-                    wire::Reason* reason) {
+int find_rendezvous(int fd, const wire::Endpoint& e, bool nonblocking, wire::Reason* reason) {
   // Before any name is asked: whose it is says nothing about an address that belongs to another machine.
   *reason = wire::Reason::kNotInWindow;
-  if (!is_local(e, interface)) return -1;
+  if (!is_local(e)) return -1;
   wire::UnixName names[3];
   const int count = wire::rendezvous_candidates(e, names);
   *reason = wire::Reason::kNoListener;

@@ -13,8 +13,8 @@ namespace shunt::sockets {
 
 // A cancellation point. A bell whose other end waits in a listener's backlog; -1 with *reason: none here.
 // Where a backlog is full it waits as the program's socket `fd` does (`nonblocking`, SO_SNDTIMEO), and only for
-// somebody who is believed. -EINTR: interrupted in that. `interface`: of a link-local address.
-int find_rendezvous(int fd, const wire::Endpoint& destination, std::uint32_t interface,
-                    bool nonblocking, wire::Reason* reason);
+// somebody who is believed. -EINTR: interrupted in that.
+int find_rendezvous(int fd, const wire::Endpoint& destination, bool nonblocking,
+                    wire::Reason* reason);
 
 }  // namespace shunt::sockets

@@ -114,6 +114,69 @@ TEST(Stranger, WhoTakesASpecificNameHidesNoWildcardListener) {
   EXPECT_EQ(before, Holdings::now());
 }
 
+// Bound to an address that is not this host's, as anybody may bind a socket that asks for it.
+int foreign_source(int fd) {
+  const int yes = 1;
+  EXPECT_EQ(0, ::setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &yes, sizeof yes));
+  const sockaddr_in in = address_of(endpoint(kRemote, 4711));
+  EXPECT_EQ(0, ::bind(fd, reinterpret_cast<const sockaddr*>(&in), sizeof in));
+  return fd;
+}
+
+// A CONNECT of a stranger's making.
+void send_connect(Liar& liar, const Server& server, const wire::Endpoint& destination, int source) {
+  liar.reach(server);
+  const wire::MessageBytes bytes = wire::encode(liar.connect_message(destination));
+  const int fds[2] = {liar.area_fd, source};
+  EXPECT_EQ(256, sys::send_fds(liar.bell, bytes.data(), bytes.size(), fds, 2, 0));
+  ::close(source);
+}
+
+TEST(Stranger, WhoConnectsFromAForeignAddressIsRefused) {
+  const bool made = in_own_namespace([&] {
+    const Server server;
+    Liar liar;
+    const int tcp = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    send_connect(liar, server, server.local, foreign_source(tcp));
+    EXPECT_EQ(-EAGAIN, server.accept_raw());
+    EXPECT_TRUE(liar.hung_up());
+    Neighbour(server).expect_unharmed();
+  });
+  if (!made) GTEST_SKIP() << "may not make a network namespace here";
+}
+
+TEST(Stranger, NorDoesAListenerSeemToHaveAForeignAddress) {
+  const bool made = in_own_namespace([&] {
+    const Server server("0.0.0.0");
+    for (const char* claimed : {kRemote, "10.99.0.1"}) {
+      Liar liar;
+      wire::Endpoint source;
+      const int tcp = bound_tcp(&source);
+      send_connect(liar, server, endpoint(claimed, server.local.port), tcp);
+      EXPECT_EQ(-EAGAIN, server.accept_raw());
+      EXPECT_TRUE(liar.hung_up());
+    }
+    Neighbour(server).expect_unharmed();
+    const End client = tcp_socket();
+    EXPECT_EQ(0, try_connect(client, endpoint(kLocal, server.local.port)));
+    expect_healthy(client, server.accept());
+  });
+  if (!made) GTEST_SKIP() << "may not make a network namespace here";
+}
+
+// The kernel decides what becomes of a client that is bound to a foreign address.
+TEST(Stranger, AClientBoundToAForeignAddressIsLeftToTheKernel) {
+  const bool made = in_own_namespace([&] {
+    const Server server;
+    const End client = tcp_socket();
+    foreign_source(client.fd);
+    EXPECT_EQ(kPassOn, try_connect(client, server.local));
+    EXPECT_EQ(wire::Reason::kBadSource, client.socket->reason);
+    EXPECT_EQ(-EAGAIN, server.accept_raw());
+  });
+  if (!made) GTEST_SKIP() << "may not make a network namespace here";
+}
+
 // A client that connects in a thread of its own, as its program would: blocking.
 struct Waiting {
   End client = tcp_socket();
