@@ -10,6 +10,7 @@
 #include "sockets/connection/carriage.h"
 #include "sockets/options/option_setup.h"
 #include "sockets/process/config.h"
+#include "sockets/setup/driver_request.h"
 #include "sockets/setup/establish.h"
 #include "sockets/setup/local_address.h"
 #include "sys/kernel.h"
@@ -48,14 +49,6 @@ long receive_request(int bell, Request* r) {
   r->message = m.value();
   r->via_driver = (m.value().flags & wire::kViaDriver) != 0;
   return 0;
-}
-
-bool from_driver(int bell) {
-  if (partition_table() == nullptr) return false;
-  ucred cred{};
-  socklen_t length = sizeof cred;
-  if (sys::getsockopt(bell, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0) return false;
-  return cred.uid == 0 || cred.uid == window_owner_uid();
 }
 
 std::uint64_t netns_cookie(int fd) {
