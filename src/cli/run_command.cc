@@ -18,6 +18,7 @@
 #include "window/runtime_directory.h"
 #include "window/status.h"
 #include "window/table_file.h"
+#include "window/trust.h"
 
 namespace shunt::cli {
 namespace {
@@ -59,7 +60,10 @@ void warn_without_driver(const RunOptions& options, const std::string& dir) {
 
 // The directory that programs have for a window: its own, or what its driver left for them.
 std::string directory_for_programs(const RunOptions& options) {
-  if (!window::names_device(options.window)) return options.window;
+  if (!window::names_device(options.window)) {
+    window::require_trusted_directory(options.window);
+    return options.window;
+  }
   std::string dir = window::runtime_directory(options.window);
   if (!window::device_of_runtime_directory(dir)) {
     throw Failure(kStatusRunFailed, "cannot use the window", options.window,

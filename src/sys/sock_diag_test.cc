@@ -4,9 +4,14 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
 
 namespace shunt::sys {
 namespace {
@@ -77,6 +82,56 @@ TEST(SockDiag, WildcardsAndDualStackCountAsTheKernelCountsThem) {
   EXPECT_TRUE(tcp_listener_uid(AF_INET, kOther, dual.port).ok());
   EXPECT_TRUE(tcp_listener_uid(AF_INET6, in6addr_loopback.s6_addr, dual.port).ok());
   ::close(dual.fd);
+}
+
+struct UnixListener {
+  int fd;
+  std::string name;
+
+  UnixListener(const std::string& text, int type) : fd(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0)) {
+    name = std::string(1, '\0') + text;
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    name.copy(address.sun_path, name.size());
+    const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
+    EXPECT_EQ(0, ::bind(fd, reinterpret_cast<const sockaddr*>(&address), length));
+    EXPECT_EQ(0, ::listen(fd, 0));
+  }
+  ~UnixListener() { ::close(fd); }
+};
+
+TEST(SockDiag, FindsTheOwnerOfAnAbstractName) {
+  const std::string own = "shunt-test-" + std::to_string(::getpid());
+  // More than fit into one answer, and names that begin or end alike.
+  std::vector<std::unique_ptr<UnixListener>> others;
+  for (int i = 0; i < 500; ++i) {
+    others.push_back(std::make_unique<UnixListener>(own + "-" + std::to_string(i), SOCK_STREAM));
+  }
+  const UnixListener packets(own, SOCK_SEQPACKET);
+  const auto ask = [](const std::string& name) {
+    return unix_listener_uid(name.data(), name.size());
+  };
+  errno = 77;
+  EXPECT_EQ(ENOENT, ask(packets.name).error());
+  const UnixListener listener(own, SOCK_STREAM);
+  const auto uid = ask(listener.name);
+  EXPECT_EQ(77, errno);
+  ASSERT_TRUE(uid.ok()) << uid.error();
+  EXPECT_EQ(::geteuid(), uid.value());
+  EXPECT_TRUE(ask(others.front()->name).ok());
+  EXPECT_TRUE(ask(others.back()->name).ok());
+  EXPECT_EQ(ENOENT, ask(listener.name.substr(0, listener.name.size() - 1)).error());
+  EXPECT_EQ(ENOENT, ask(own).error());
+}
+
+TEST(SockDiag, FindsAnotherUsersAbstractName) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to listen as somebody else";
+  ASSERT_EQ(0, ::seteuid(65534));
+  const UnixListener listener("shunt-test-other-" + std::to_string(::getpid()), SOCK_STREAM);
+  ASSERT_EQ(0, ::seteuid(0));
+  const auto uid = unix_listener_uid(listener.name.data(), listener.name.size());
+  ASSERT_TRUE(uid.ok()) << uid.error();
+  EXPECT_EQ(65534u, uid.value());
 }
 
 TEST(SockDiag, RefusesOtherFamilies) {

@@ -16,6 +16,7 @@
 #include "window/error.h"
 #include "window/section_file.h"
 #include "window/table_file.h"
+#include "window/trust.h"
 #include "window/unique_fd.h"
 
 namespace shunt::window {
@@ -150,6 +151,7 @@ layout::SectionIdentity section_identity(const wire::PartitionTable& table, std:
 
 void create_window(const std::string& dir, const wire::PartitionTable& table) {
   require_window_path(dir);
+  require_trusted_place(dir);
   Undo undo;
   make_directory(dir, &undo);
   for (std::uint32_t i = 0; i < table.count; ++i) {

@@ -35,6 +35,11 @@ class DriverTest(CliTestCase):
         shown = json.loads(self.assert_succeeds(self.shunt("window", "show", window, "--json")))
         return {p["name"]: (p["driver"], p["pid"]) for p in shown["partitions"]}
 
+    def test_window_that_somebody_else_could_exchange(self):
+        for window, parts in self.untrusted_places():
+            self.assert_fails(self.drive("--window", window, "--partition", "a"), 1, *parts)
+        self.start(self.dir / "w", "a")
+
     def test_one_driver_for_each_partition(self):
         window = self.make_window()
         for notify in ("poll", "interrupt"):

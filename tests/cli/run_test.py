@@ -5,7 +5,7 @@ import pathlib
 import shutil
 import unittest
 
-from cli_testing import STAND_IN, SHUNT, CliTestCase
+from cli_testing import IS_ROOT, STAND_IN, STRANGER, SHUNT, CliTestCase
 
 SHELL = pathlib.Path("/bin/sh").read_bytes()
 
@@ -40,6 +40,21 @@ class RunTest(CliTestCase):
         self.assertEqual((result.returncode, result.stdout), (0, "on\n"))
         self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
         self.assertIn("warning: the driver of partition 'a' is not running", result.stderr)
+
+    def test_window_that_somebody_else_could_exchange(self):
+        for window, parts in self.untrusted_places():
+            self.assert_fails(self.shunt("run", "--window", window, "--partition", "a", "--", "echo", "on"), 125,
+                              "shunt run: ", *parts)
+        result = self.shunt("run", "--window", self.dir / "w", "--partition", "a", "--", "echo", "on")
+        self.assertEqual((result.returncode, result.stdout), (0, "on\n"), "a sticky directory is as /tmp")
+
+    @unittest.skipUnless(IS_ROOT, "another user's view of root's window")
+    def test_window_of_root_is_used_by_others(self):
+        window = self.make_window()
+        os.chmod(self.dir, 0o755)
+        words = ("run", "--window", window, "--partition", "a", "--", "id", "-u")
+        result = self.run_command(SHUNT, *words, user=STRANGER, SHUNT_LIBRARY=STAND_IN)
+        self.assertEqual((result.returncode, result.stdout), (0, f"{STRANGER}\n"), result)
 
     def test_nested_run_names_the_provider_once(self):
         result = self.run_command(SHUNT, "run", "--", SHUNT, "run", "--", "env", SHUNT_LIBRARY=STAND_IN)

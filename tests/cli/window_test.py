@@ -5,7 +5,7 @@ import os
 import subprocess
 import unittest
 
-from cli_testing import IS_ROOT, CliTestCase
+from cli_testing import IS_ROOT, STRANGER, CliTestCase
 
 
 class WindowTest(CliTestCase):
@@ -18,6 +18,20 @@ class WindowTest(CliTestCase):
     def assert_create_fails(self, words, *parts):
         self.assert_fails(self.create(*words), 1, "shunt window create: ", *parts)
         self.assert_nothing_made()
+
+    def test_not_made_where_somebody_else_could_exchange_it(self):
+        words = ("window", "create", self.dir / "w", "--partition", "a=10.77.0.1")
+        os.chmod(self.dir, 0o777)
+        self.assert_fails(self.shunt(*words), 1, self.dir / "w", f"everybody can write {self.dir}")
+        self.assert_nothing_made()
+        os.chmod(self.dir, 0o1777)
+        if IS_ROOT:
+            os.mkdir(self.dir / "w")
+            os.chown(self.dir / "w", STRANGER, STRANGER)
+            self.assert_fails(self.shunt(*words), 1, self.dir / "w", f"belongs to uid {STRANGER}")
+            self.assertEqual(os.listdir(self.dir / "w"), [])
+            os.rmdir(self.dir / "w")
+        self.assert_succeeds(self.shunt(*words))
 
     def test_create_show_destroy(self):
         window = self.make_window()

@@ -11,8 +11,10 @@
 
 #include "base/untrusted.h"
 #include "ring/fence.h"
+#include "window/device_object.h"
 #include "window/error.h"
 #include "window/table_file.h"
+#include "window/trust.h"
 
 namespace shunt::driver {
 namespace {
@@ -73,11 +75,16 @@ void clear_counters(layout::Section* s) {
   }
 }
 
+window::Backing open_trusted(const std::string& spec) {
+  if (!window::names_device(spec)) window::require_trusted_directory(spec);
+  return window::open_backing(spec);
+}
+
 }  // namespace
 
 Core::Core(const Options& o)
     : options(o),
-      backing(window::open_backing(o.window)),
+      backing(open_trusted(o.window)),
       table(backing.table),
       self(window::require_partition(o.window, table, o.partition)),
       own_(backing, self, window::Access::kReadWrite) {

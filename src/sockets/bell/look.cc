@@ -19,6 +19,9 @@ namespace {
 using conn::CarriageEvent;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::uint64_t kGlanceEveryUs = 1000;
+// So often does a drain read. An honest peer has far fewer rings on the bell: one for each epoch, and the few
+// dozen that epoll waits leave there.
+constexpr int kDrainReads = 16;
 
 void note_gone(Connection* c) {
   c->gone_noticed.store(true, std::memory_order_release);
@@ -151,15 +154,22 @@ void drain(int fd, Socket* socket, bool others_sleep) {
   c->bell_state.maybe_rung.store(false, std::memory_order_seq_cst);
   std::uint8_t rings[256];
   static_assert(sizeof rings <= kStashBytes);
-  for (;;) {
+  for (int reads = 0; reads < kDrainReads; ++reads) {
     const long n = sys::recv(fd, rings, sizeof rings, MSG_DONTWAIT);
     if (n > 0) c->bell_state.connected_left = false;  // it came first
     if (n > 0 && epolls_rely_on(c)) note_missed(socket);
     if (n > 0 && find_mark(c, rings, static_cast<std::size_t>(n))) return;
     if (n == static_cast<long>(sizeof rings)) continue;
     if (n == 0 || (n < 0 && n != -EAGAIN && n != -EINTR)) note_if_gone(fd, c);
-    break;
+    return;
   }
+  // A flood: the rest is left for the next look, or whoever rings without end would keep us here. Whoever is about to
+  // sleep has to drain again, as if an epoch had been announced:
+  //   we: maybe_rung = false, read, stop here        peer: rings go on, the bell is never empty
+  //   we: enter_sleep() drains, arm_*() announces    peer: publishes, sees the new epoch, its ring finds no room
+  //   we: sleep, level-triggered, on a bell with bytes: awake at once, and the look at `head` finds what was published
+  // So none of ours sleeps over a ring that lies behind the flood.
+  c->bell_state.maybe_rung.store(true, std::memory_order_seq_cst);
 }
 
 void look_at_bell(int fd, Socket* socket, bool hang_up) {

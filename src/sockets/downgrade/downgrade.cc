@@ -21,14 +21,17 @@ namespace {
 constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::int64_t kPatienceNs = 1'000'000'000;
 constexpr int kBusyPauses = 200;
+constexpr int kLastTries = 100;
+constexpr int kLastPauses = 10;
 
-// Waits for something that the peer does between two instructions of a downgrade. False: it did not.
+// Waits for something that the peer does between two instructions of a downgrade. False: it did not. With no time left
+// an honest peer still gets what that takes it.
 template <typename Done>
-bool await(int fd, Done done) {
-  for (const std::int64_t end = sys::monotonic_ns() + kPatienceNs;;) {
+bool await(int fd, std::int64_t deadline, Done done) {
+  for (int tries = 1;; ++tries) {
     if (done()) return true;
     if (hung_up(fd)) return done();
-    if (sys::monotonic_ns() > end) return false;
+    if (tries > kLastTries && sys::monotonic_ns() > deadline) return false;
     sys::sched_yield();
   }
 }
@@ -84,15 +87,15 @@ bool is_waited_for_room(Connection* c) {
 
 // The peer's last descriptor is being closed: waits for the end. What the peer has written then lies in its area.
 // False also where it has followed us first, or could not close.
-bool leaves(int fd, const Connection* c) {
+bool leaves(int fd, const Connection* c, std::int64_t deadline) {
   const auto stays = [c] { return peer_plain(c) != layout::kLeaving; };
-  return !stays() && !await(fd, stays);
+  return !stays() && !await(fd, deadline, stays);
 }
 
 enum class Begun { kYes, kPeerFirst, kPeerGone, kBusy, kNoWay };
 
 // The first end's part. With all three locks held.
-Begun begin(int fd, const Socket* s) {
+Begun begin(int fd, const Socket* s, std::int64_t deadline) {
   Connection* c = s->connection;
   assert(c->tx.held_by_me() && c->rx.held_by_me() && c->bell.held_by_me());
   layout::SwitchLine& own = c->own->switch_line;
@@ -104,10 +107,10 @@ Begun begin(int fd, const Socket* s) {
   };
   // Whoever writes from now on finds that we sleep, comes to ring, and sees that we switch.
   c->read_end().begin_wait();
-  if (leaves(fd, c)) return no_way(hung_up(fd) ? Begun::kPeerGone : Begun::kNoWay);
+  if (leaves(fd, c, deadline)) return no_way(hung_up(fd) ? Begun::kPeerGone : Begun::kNoWay);
   if (peer_plain(c) == layout::kSwitching) {
     if (c->connecting_side) own.plain.store(layout::kCarrying, std::memory_order_release);
-    await(fd, [c] { return peer_plain(c) != layout::kSwitching; });
+    await(fd, deadline, [c] { return peer_plain(c) != layout::kSwitching; });
     if (c->connecting_side)
       return peer_plain(c) == layout::kPlain ? Begun::kPeerFirst : Begun::kNoWay;
   }
@@ -117,13 +120,13 @@ Begun begin(int fd, const Socket* s) {
   const auto quiet = [c] {
     return Untrusted(c->peer.load(kRelaxed)->switch_line.ringing).copy_acquire() == 0;
   };
-  if (!await(fd, quiet)) return no_way(hung_up(fd) ? Begun::kPeerGone : Begun::kNoWay);
+  if (!await(fd, deadline, quiet)) return no_way(hung_up(fd) ? Begun::kPeerGone : Begun::kNoWay);
   if (!read_empty(fd)) return no_way(Begun::kPeerGone);
   prepare_bell(fd, s);
   if (!send_mark(fd, c)) return no_way(hung_up(fd) ? Begun::kPeerGone : Begun::kNoWay);
   own.plain.store(layout::kPlain, std::memory_order_seq_cst);
   ring::full_fence();  // the decision: pairs with Leave
-  if (leaves(fd, c)) return no_way(Begun::kPeerGone);
+  if (leaves(fd, c, deadline)) return no_way(Begun::kPeerGone);
   c->rest_sent = c->writer.head;
   c->reader.head = c->reader.tail;  // the peer sends over the bell what we have not read
   publish_plain(fd, c);
@@ -132,7 +135,7 @@ Begun begin(int fd, const Socket* s) {
 }
 
 // With all three locks held: begins, if nothing is in the way.
-Begun try_to_begin(int fd, const Socket* s) {
+Begun try_to_begin(int fd, const Socket* s, std::int64_t deadline) {
   const Connection* c = s->connection;
   assert(c->tx.held_by_me() && c->rx.held_by_me() && c->bell.held_by_me());
   if (c->bell_state.shut) return Begun::kNoWay;
@@ -140,7 +143,7 @@ Begun try_to_begin(int fd, const Socket* s) {
       lost(c)) {
     return Begun::kPeerGone;
   }
-  return sleeps_for_room(c) ? Begun::kBusy : begin(fd, s);
+  return sleeps_for_room(c) ? Begun::kBusy : begin(fd, s, deadline);
 }
 
 // A CONNECTED that is under way is waited for. False: the listener has not accepted yet.
@@ -159,7 +162,7 @@ bool has_area(int fd, Socket* s, std::int64_t deadline) {
 }
 
 // Sends the rest. A rest that the program has not read yet cannot be put back: kNotNow.
-Downgraded finish_rest(int fd, Socket* s) {
+Downgraded finish_rest(int fd, Socket* s, std::int64_t deadline) {
   Connection* c = s->connection;
   for (;;) {
     if (settle(s)) return Downgraded::kYes;
@@ -173,7 +176,8 @@ Downgraded finish_rest(int fd, Socket* s) {
       if (send_rest(fd, c) < 0 || c->rest_sent != before) continue;
     }
     pollfd p{fd, POLLOUT, 0};
-    const timespec patience = sys::timespec_of(kPatienceNs);
+    const std::int64_t left = std::max<std::int64_t>(0, deadline - sys::monotonic_ns());
+    const timespec patience = sys::timespec_of(left);
     if (sys::ppoll(&p, 1, &patience, nullptr) == 0) return Downgraded::kNotNow;
   }
 }
@@ -184,9 +188,8 @@ Downgraded downgrade(int fd, Socket* s, std::int64_t deadline) {
   const SignalsBlocked blocked;
   Connection* c = s->connection;
   if (c->relayed) return Downgraded::kNotNow;
-  if (!has_area(fd, s, deadline != 0 ? deadline : sys::monotonic_ns() + kPatienceNs)) {
-    return Downgraded::kNotNow;
-  }
+  if (deadline == 0) deadline = sys::monotonic_ns() + kPatienceNs;
+  if (!has_area(fd, s, deadline)) return Downgraded::kNotNow;
   int busy = 0;
   for (int tries = 0; tries < 5; ++tries) {
     Begun begun = Begun::kPeerFirst;
@@ -197,11 +200,14 @@ Downgraded downgrade(int fd, Socket* s, std::int64_t deadline) {
       if (in.way() == Way::kRest) break;
       absorb_events(c);
       if (follow_due(c)) continue;
-      begun = try_to_begin(fd, s);
+      begun = try_to_begin(fd, s, deadline);
       if (begun == Begun::kPeerFirst) apply(c, conn::CarriageEvent::kPeerLeft);
     }
     if (begun == Begun::kBusy) {
-      if (++busy > kBusyPauses) return Downgraded::kNotNow;  // the peer does not read: kept back
+      // The peer does not read: kept back.
+      if (++busy > kBusyPauses || (busy > kLastPauses && sys::monotonic_ns() > deadline)) {
+        return Downgraded::kNotNow;
+      }
       --tries;
       constexpr timespec kPause{0, 100'000};
       sys::raw(SYS_nanosleep, sys::arg(&kPause), 0);
@@ -210,7 +216,7 @@ Downgraded downgrade(int fd, Socket* s, std::int64_t deadline) {
     if (begun == Begun::kNoWay) return Downgraded::kNotNow;
     if (begun == Begun::kPeerGone) return Downgraded::kPeerGone;
   }
-  return off_rings(c) ? finish_rest(fd, s) : Downgraded::kNotNow;
+  return off_rings(c) ? finish_rest(fd, s, deadline) : Downgraded::kNotNow;
 }
 
 }  // namespace shunt::sockets

@@ -57,8 +57,10 @@ enum class Downgraded : std::uint8_t {
   kNotNow,  // nothing has changed: the listener has not accepted it yet, a rest remains, or it is relayed
   kPeerGone,  // nobody is there to agree with, and what it has left lies in its area: see holders/orphan.h
 };
-// Begins, or ends what the other side began, and waits (1 s at most each) for a CONNECTED that is under way and
-// for a rest to move. `deadline`: monotonic ns, of the wait for CONNECTED; 0: 1 s from now.
+// Begins, or ends what the other side began, and waits for a CONNECTED that is under way, for a peer that is about to
+// ring or to switch itself, and for a rest to move. `deadline`: monotonic ns, of all that waiting; 0: 1 s from now.
+// After it a connection is downgraded only where nothing has to be waited for, so that peers who never come to an end
+// cost one deadline together.
 Downgraded downgrade(int fd, Socket* socket, std::int64_t deadline = 0);
 
 }  // namespace shunt::sockets

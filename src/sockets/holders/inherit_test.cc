@@ -13,6 +13,7 @@
 #include "sockets/stream/send.h"
 #include "sockets/stream/stream.h"
 #include "sockets/testing/test_connection.h"
+#include "sys/kernel.h"
 
 namespace shunt::sockets {
 namespace {
@@ -73,6 +74,28 @@ TEST(Inherit, OneDescriptorThatStaysOpenIsEnough) {
   EXPECT_EQ(Kind::kPlain, kind_of(p.a));
   drop_reference(take_out(copy));
   ::close(copy);
+}
+
+// Peers that claim to be ringing, and never come to an end.
+struct Ringing : Named {
+  Ringing() { claim(1); }
+  ~Ringing() { claim(0); }
+  void claim(std::uint32_t count) { b.connection()->own->switch_line.ringing.store(count); }
+};
+
+TEST(Inherit, PeersThatNeverStopRingingCostOneSecondTogether) {
+  Ringing hostile[5];
+  Named honest;
+  for (const Ringing& each : hostile) close_on_exec(each.a.fd, false);
+  close_on_exec(honest.a.fd, false);
+  const std::int64_t begin = sys::monotonic_ns();
+  hand_all_on();
+  EXPECT_GT(2'500'000'000, sys::monotonic_ns() - begin);
+  for (const Ringing& each : hostile) {
+    EXPECT_EQ(Kind::kConnection, kind_of(each.a));
+    EXPECT_TRUE(close_on_exec(each.a.fd)) << "kept back";
+  }
+  EXPECT_EQ(Kind::kPlain, kind_of(honest.a)) << "with no time left, and no need of any";
 }
 
 TEST(Inherit, WhatCannotBeDowngradedIsNotInherited) {

@@ -10,7 +10,9 @@
 #include "sockets/connection/carriage.h"
 #include "sockets/options/option_setup.h"
 #include "sockets/process/config.h"
+#include "sockets/setup/driver_request.h"
 #include "sockets/setup/establish.h"
+#include "sockets/setup/local_address.h"
 #include "sys/kernel.h"
 #include "wire/message.h"
 #include "wire/rendezvous_name.h"
@@ -49,21 +51,13 @@ long receive_request(int bell, Request* r) {
   return 0;
 }
 
-bool from_driver(int bell) {
-  if (partition_table() == nullptr) return false;
-  ucred cred{};
-  socklen_t length = sizeof cred;
-  if (sys::getsockopt(bell, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0) return false;
-  return cred.uid == 0 || cred.uid == window_owner_uid();
-}
-
 std::uint64_t netns_cookie(int fd) {
   std::uint64_t cookie = 0;
   socklen_t length = sizeof cookie;
   return sys::getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) == 0 ? cookie : 0;
 }
 
-// The source address as this namespace's kernel vouches for it.
+// The source address as this namespace's kernel vouches for it. `destination` is a local address.
 bool vouched_source(int reservation, int listener_fd, const wire::Endpoint& destination,
                     wire::Endpoint* source) {
   int protocol = 0;
@@ -82,7 +76,11 @@ bool vouched_source(int reservation, int listener_fd, const wire::Endpoint& dest
   const auto bound = wire::from_sockaddr(reinterpret_cast<sockaddr*>(&address), length);
   if (!bound.ok() || bound.value().port == 0) return false;
   *source = bound.value();
-  if (!source->is_any()) return source->family == destination.family;
+  if (!source->is_any()) {
+    // Anybody can bind a foreign address (IP_FREEBIND), and the kernel would not let him connect from it.
+    return source->family == destination.family &&
+           (source->same_address(destination) || is_local(*source));
+  }
   source->family = destination.family;
   source->address = destination.address;
   if (destination.family == AF_INET && destination.is_loopback()) source->address = {127, 0, 0, 1};
@@ -99,6 +97,8 @@ bool check(Request* r, int bell, const Socket* listener) {
   }
   if (m.area.object != wire::kObjectDescriptor) return false;
   if (r->via_driver) return from_driver(bell);
+  // A listener at one address is asked for that one; at the wildcard, for whatever its client says.
+  if (l->local.is_any() && !is_local(m.destination)) return false;
   wire::Endpoint source;
   if (!vouched_source(r->fds[1], l->rendezvous, m.destination, &source)) return false;
   r->message.source = source;

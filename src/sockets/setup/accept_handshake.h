@@ -2,8 +2,8 @@
 //
 // Nothing in a CONNECT is believed: the area must be a sealed memory object of the right size and header (or, from the
 // driver of a window on a device, a range of it, and there is one for us too); the source address comes from the
-// kernel (the TCP socket that the other side passes, bound in this very network namespace) or from this partition's
-// driver (the window's owner, or root).
+// kernel (the TCP socket that the other side passes, bound in this very network namespace to an address of its own)
+// or from this partition's driver (the window's owner, or root).
 #pragma once
 
 #include "sockets/process/socket.h"

@@ -10,29 +10,14 @@
 #include "sockets/process/status.h"
 #include "sockets/setup/driver_request.h"
 #include "sockets/setup/establish.h"
+#include "sockets/setup/local_address.h"
+#include "sockets/setup/rendezvous.h"
 #include "sockets/thread/cancel.h"
 #include "sockets/wait/epoll_registry.h"
 #include "sys/kernel.h"
-#include "sys/sock_diag.h"
-#include "wire/rendezvous_name.h"
 
 namespace shunt::sockets {
 namespace {
-
-// Whether the address is one of this network namespace: only then may a wildcard listener's
-// rendezvous be asked. The kernel knows: only a local address can be bound.
-bool is_local(const wire::Endpoint& e) {
-  if (e.is_loopback()) return true;
-  wire::Endpoint probe = e;
-  probe.port = 0;
-  sockaddr_storage address;
-  const socklen_t length = wire::to_sockaddr(probe, e.family, &address);
-  const int fd = sys::socket(e.family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return false;
-  const bool local = sys::bind(fd, &address, length) == 0;
-  sys::close(fd);
-  return local;
-}
 
 // connect() to the unspecified address means the loopback.
 wire::Endpoint resolve_any(wire::Endpoint e) {
@@ -46,55 +31,6 @@ wire::Endpoint resolve_any(wire::Endpoint e) {
   return e;
 }
 
-bool trusted(int bell, const wire::Endpoint& e) {
-  ucred cred{};
-  socklen_t length = sizeof cred;
-  if (sys::getsockopt(bell, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0) return false;
-  if (cred.uid == 0 || cred.uid == sys::geteuid()) return true;
-  const Result<std::uint32_t> owner = sys::tcp_listener_uid(e.family, e.address.data(), e.port);
-  return owner.ok() && owner.value() == cred.uid;
-}
-
-// A bell whose other end waits in a listener's backlog; -1 with *reason: none here.
-// -EINTR: interrupted while the backlog was full.
-int find_rendezvous(const wire::Endpoint& e, bool nonblocking, wire::Reason* reason) {
-  wire::UnixName names[3];
-  const int count = wire::rendezvous_candidates(e, names);
-  const int bell =
-      sys::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0);
-  *reason = wire::Reason::kNoMemory;
-  if (bell < 0) return -1;
-  *reason = wire::Reason::kNoListener;
-  for (int i = 0; i < count; ++i) {
-    // The first name is the address itself: who listens there has bound it, so it is local.
-    if (i == 1 && !is_local(e)) {
-      *reason = wire::Reason::kNotInWindow;
-      break;
-    }
-    int r = 0;
-    {
-      const Undo undo([bell] { sys::close(bell); });
-      const CancelPoint point;
-      r = sys::connect(bell, &names[i].address, names[i].length);
-    }
-    if (r == 0) {
-      if (trusted(bell, e)) return bell;
-      *reason = wire::Reason::kUntrustedListener;
-      break;
-    }
-    if (r == -EINTR) {
-      sys::close(bell);
-      return -EINTR;
-    }
-    if (r == -EAGAIN) {
-      *reason = wire::Reason::kBacklogFull;
-      break;
-    }
-  }
-  sys::close(bell);
-  return -1;
-}
-
 wire::Endpoint natural_source(const wire::Endpoint& destination, bool other_partition) {
   wire::Endpoint source = destination;
   source.port = 0;
@@ -105,20 +41,11 @@ wire::Endpoint natural_source(const wire::Endpoint& destination, bool other_part
     return source;
   }
   // As the kernel would route it; the driver checks that it is one of this partition's.
-  const int fd = sys::socket(destination.family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  sockaddr_storage address;
-  socklen_t length = wire::to_sockaddr(destination, destination.family, &address);
-  if (fd >= 0 && sys::connect(fd, &address, length) == 0) {
-    length = sizeof address;
-    sys::getsockname(fd, &address, &length);
-    const auto e = wire::from_sockaddr(reinterpret_cast<sockaddr*>(&address), length);
-    if (e.ok() && own_partition() != nullptr && own_partition()->owns(e.value())) {
-      source = e.value();
-      source.port = 0;
-    }
+  wire::Endpoint routed;
+  if (source_towards(destination, &routed) && own_partition() != nullptr &&
+      own_partition()->owns(routed)) {
+    return routed;
   }
-  if (fd >= 0) sys::close(fd);
-  if (!source.same_address(destination)) return source;
   for (std::uint32_t i = 0; own_partition() != nullptr && i < own_partition()->address_count; ++i) {
     if (own_partition()->addresses[i].family == destination.family) {
       return own_partition()->addresses[i];
@@ -210,7 +137,11 @@ bool establish(Attempt& a, wire::Reason* reason) {
   wire::Endpoint source;
   *reason = wire::Reason::kNoMemory;
   const wire::Endpoint natural = natural_source(a.destination, a.partition != nullptr);
-  if (!reserve_port(a.fd, a.socket, natural, &source)) {
+  // A foreign address (IP_FREEBIND, IP_TRANSPARENT) nobody would believe; the kernel says whether it may connect.
+  const auto believable = [&] {
+    return a.partition != nullptr || source.same_address(natural) || is_local(source);
+  };
+  if (!reserve_port(a.fd, a.socket, natural, &source) || !believable()) {
     *reason = wire::Reason::kBadSource;
     return false;
   }
@@ -284,7 +215,7 @@ Outcome attempt(int fd, Socket* s, const sockaddr* address, socklen_t length, bo
   const wire::Endpoint destination = resolve_any(parsed.value());
   Attempt a{fd, s, destination, nonblocking, nullptr, -1};
   wire::Reason reason;
-  a.bell = find_rendezvous(destination, a.nonblocking, &reason);
+  a.bell = find_rendezvous(fd, destination, a.nonblocking, &reason);
   if (a.bell == -EINTR) return -EINTR;
   bool done = false;
   if (a.bell >= 0) {

@@ -1,9 +1,9 @@
 // connect(): the switch. Shared memory if somebody under Shunt listens there, else kernel TCP.
 //
-// In order: a rendezvous in this network namespace (believed only if its owner is root, this user,
-// or the owner of the kernel's TCP listener at that address and port); the window's other partitions,
-// by way of the own driver; kernel TCP. The local port is reserved in the kernel by the program's own
-// TCP socket, which stays bound, out of sight, for as long as the connection lives.
+// In order: a rendezvous in this network namespace, for an address that is local here (rendezvous.h says
+// who is believed); the window's other partitions, by way of the own driver; kernel TCP. The local port is
+// reserved in the kernel by the program's own TCP socket, which stays bound, out of sight, for as long as
+// the connection lives.
 //
 // As with TCP, connect() succeeds when the request is in the listener's backlog; accept() may come
 // later, and bytes may be sent before.

@@ -28,7 +28,7 @@ int connect_to_driver() {
     const CancelPoint point;
     r = sys::connect(fd, &address.value(), sizeof(sockaddr_un));
   }
-  if (r == 0) return fd;
+  if (r == 0 && from_driver(fd)) return fd;
   sys::close(fd);
   return -1;
 }
@@ -77,6 +77,14 @@ wire::Reason await_verdict(int driver, std::int64_t deadline, Grant* grant) {
 }
 
 }  // namespace
+
+bool from_driver(int fd) {
+  if (partition_table() == nullptr) return false;
+  ucred cred{};
+  socklen_t length = sizeof cred;
+  if (sys::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0) return false;
+  return cred.uid == 0 || cred.uid == window_owner_uid();
+}
 
 int request_from_driver(const wire::Message& connect, int area_fd, int reservation_fd,
                         bool nonblocking, wire::Reason* reason, Grant* grant) {

@@ -1,5 +1,5 @@
 // In a window, a CONNECT that claims to come by way of the driver is believed of the window's owner and
-// of root only: others could name any source address.
+// of root only: others could name any source address. And only they are asked for a connection as the driver.
 #include <poll.h>
 #include <signal.h>
 
@@ -15,7 +15,7 @@ namespace {
 
 constexpr uid_t kStranger = 65534;
 
-// A window of one partition in a directory of its own, in use by this process.
+// A window of two partitions in a directory of its own, in use by this process.
 struct Window {
   std::filesystem::path directory;
 
@@ -23,11 +23,15 @@ struct Window {
     char name[] = "/tmp/shunt-hostile-XXXXXX";
     directory = ::mkdtemp(name);
     wire::PartitionTable table{};
-    table.count = 1;
+    table.count = 2;
     table.partitions[0].number = 1;
     table.partitions[0].name_bytes = {'a'};
     table.partitions[0].address_count = 1;
     table.partitions[0].addresses[0] = {AF_INET, 0, {10, 0, 0, 1}};
+    table.partitions[1].number = 2;
+    table.partitions[1].name_bytes = {'b'};
+    table.partitions[1].address_count = 1;
+    table.partitions[1].addresses[0] = {AF_INET, 0, {127, 0, 2, 1}};
     const wire::TableBytes bytes = wire::encode_table(table);
     std::ofstream(directory / wire::kTableFile, std::ios::binary)
         .write(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -95,6 +99,47 @@ TEST_F(HostileDriver, AStrangerIsNot) {
   EXPECT_EQ(0, status);
   const Neighbour honest(server);
   honest.expect_unharmed();
+}
+
+// At the place of the own partition's driver; `uid` listens there. What a program that connects to b sent him.
+long asked_for_b(const Window& window, uid_t uid) {
+  const sockaddr_un address =
+      wire::window_socket(window.directory.c_str(), "a", wire::kDriverSuffix).value();
+  const int listening = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  EXPECT_EQ(0, ::bind(listening, reinterpret_cast<const sockaddr*>(&address), sizeof address));
+  EXPECT_EQ(0, sys::raw(SYS_setresuid, -1, uid, -1));  // of this thread
+  EXPECT_EQ(0, ::listen(listening, 4));
+  EXPECT_EQ(0, sys::raw(SYS_setresuid, -1, 0, -1));
+  const End client = tcp_socket();
+  ::fcntl(client.fd, F_SETFL, O_NONBLOCK);
+  sockaddr_in in = loopback(0);
+  EXPECT_EQ(0, ::bind(client.fd, reinterpret_cast<const sockaddr*>(&in), sizeof in));
+  in = loopback(7000);
+  in.sin_addr.s_addr = htonl(0x7f000201);
+  EXPECT_EQ(kPassOn, connect_socket(client.fd, client.socket,
+                                    reinterpret_cast<const sockaddr*>(&in), sizeof in));
+  EXPECT_EQ(wire::Reason::kDriverDown, client.socket->reason);
+  const int program = ::accept4(listening, nullptr, nullptr, SOCK_CLOEXEC);
+  EXPECT_LE(0, program);
+  char bytes[512];
+  const long n = ::recv(program, bytes, sizeof bytes, MSG_DONTWAIT);
+  ::close(program);
+  ::close(listening);
+  ::unlink(address.sun_path);
+  return n;
+}
+
+TEST_F(HostileDriver, AStrangerInTheDriversPlaceIsAskedForNothing) {
+  if (::geteuid() != 0) GTEST_SKIP() << "no right to become somebody else";
+  EXPECT_EQ(256, asked_for_b(window, 0)) << "root would be, and does not answer";
+  EXPECT_EQ(0, asked_for_b(window, kStranger)) << "a connection that was closed at once";
+}
+
+TEST_F(HostileDriver, TheWindowsOwnerInTheDriversPlaceIsAsked) {
+  if (::geteuid() != 0) GTEST_SKIP() << "no right to become somebody else";
+  EXPECT_EQ(0, ::chown((window.directory / wire::kTableFile).c_str(), kStranger, kStranger));
+  read_config();
+  EXPECT_EQ(256, asked_for_b(window, kStranger));
 }
 
 }  // namespace

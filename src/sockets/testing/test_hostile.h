@@ -2,6 +2,7 @@
 // protocol by hand, with an area that it may fill with anything.
 #pragma once
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
@@ -68,10 +69,11 @@ inline sockaddr_in loopback(std::uint16_t port) {
   return in;
 }
 
-// A kernel TCP socket bound to 127.0.0.1 and a free port.
-inline int bound_tcp(wire::Endpoint* bound) {
+// A kernel TCP socket bound to an address and a free port.
+inline int bound_tcp(wire::Endpoint* bound, const char* ipv4 = "127.0.0.1") {
   const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in in = loopback(0);
+  EXPECT_EQ(1, inet_pton(AF_INET, ipv4, &in.sin_addr));
   socklen_t length = sizeof in;
   EXPECT_EQ(0, ::bind(fd, reinterpret_cast<sockaddr*>(&in), length));
   ::getsockname(fd, reinterpret_cast<sockaddr*>(&in), &length);
@@ -92,8 +94,8 @@ struct Server {
   wire::Endpoint local;
   End end;
 
-  Server() {
-    const int fd = bound_tcp(&local);
+  explicit Server(const char* ipv4 = "127.0.0.1") {
+    const int fd = bound_tcp(&local, ipv4);
     EXPECT_EQ(0, ::listen(fd, 1000));
     enter(fd, Kind::kTcp, AF_INET);
     end = End(fd);
