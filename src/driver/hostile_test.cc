@@ -13,6 +13,7 @@
 #include <cstring>
 #include <deque>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "driver/core/datagram.h"
@@ -22,6 +23,7 @@
 #include "window/output_queue.h"
 #include "window/queue_reader.h"
 #include "window/section_file.h"
+#include "wire/rendezvous_name.h"
 
 namespace shunt::driver {
 namespace {
@@ -148,6 +150,72 @@ TEST_F(HostileProgram, FloodOfSilentProgramsDoesNotLockOthersOutForLong) {
   EXPECT_TRUE(eventually([&] { return !status(1).request_refused.empty(); }));
   EXPECT_EQ(number(Reason::kBacklogFull), status(1).request_refused[0].first);
   EXPECT_TRUE(eventually([&] { return FakeProgram(dir).ask(listener->address) == kQueued; }));
+}
+
+TEST_F(HostileProgram, AnotherUsersFloodTakesNoPlaceFromTheOthers) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to be somebody else";
+  rlimit limit{};
+  ASSERT_EQ(0, ::getrlimit(RLIMIT_NOFILE, &limit));
+  limit.rlim_cur = limit.rlim_max;
+  ASSERT_EQ(0, ::setrlimit(RLIMIT_NOFILE, &limit));
+  if (limit.rlim_cur < 4000) GTEST_SKIP() << "too few descriptors for a flood";
+  ASSERT_EQ(0, ::chmod(std::filesystem::path(dir).parent_path().c_str(), 0755));
+  const auto name = wire::window_socket(dir, "a", wire::kDriverSuffix);
+  std::vector<UniqueFd> silent;
+  ASSERT_EQ(0, ::seteuid(65534));
+  for (int i = 0; i < 1500; ++i) {
+    silent.emplace_back(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    const auto* address = reinterpret_cast<const sockaddr*>(&name.value());
+    if (::connect(silent.back().get(), address, sizeof name.value()) != 0) break;
+  }
+  ASSERT_EQ(0, ::seteuid(0));
+  ASSERT_EQ(1500u, silent.size());
+  EXPECT_TRUE(eventually([&] { return !status(1).request_refused.empty(); }));
+  EXPECT_EQ(number(Reason::kBacklogFull), status(1).request_refused[0].first);
+  // At once, not when the flood's time is over.
+  EXPECT_EQ(kQueued, FakeProgram(dir).ask(listener->address));
+}
+
+// His listeners that never accept, here one with a long queue.
+TEST_F(HostileProgram, AnotherUsersListenerTakesNoPlaceFromTheOthers) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to be somebody else";
+  int longest = 0;
+  std::ifstream("/proc/sys/net/core/somaxconn") >> longest;
+  if (longest < 1200) GTEST_SKIP() << "queues are too short for this";
+  ASSERT_EQ(0, ::seteuid(65534));
+  auto silent = std::make_unique<FakeListener>(kAddressB, 1200);
+  ASSERT_EQ(0, ::seteuid(0));
+  int queued = 0;
+  while (queued < 1100 && FakeProgram(dir).ask(silent->address) == kQueued) ++queued;
+  EXPECT_EQ(1024, queued);
+  EXPECT_EQ(number(Reason::kBacklogFull), FakeProgram(dir).ask(silent->address));
+  EXPECT_EQ(kQueued, FakeProgram(dir).ask(listener->address));
+  // When his program is gone, so are its places.
+  silent.reset();
+  ASSERT_EQ(0, ::seteuid(65534));
+  silent = std::make_unique<FakeListener>(kAddressB, 1200);
+  ASSERT_EQ(0, ::seteuid(0));
+  EXPECT_TRUE(eventually([&] { return FakeProgram(dir).ask(silent->address) == kQueued; }));
+}
+
+TEST_F(HostileProgram, SquatterWithAFullBacklogHidesNoListener) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to be somebody else";
+  listener->rendezvous.reset();
+  ASSERT_EQ(0, ::seteuid(65534));
+  const UniqueFd squatter = listen_at_rendezvous(listener->address, 0);
+  ASSERT_EQ(0, ::seteuid(0));
+  const wire::UnixName name = wire::rendezvous_name(listener->address, false);
+  std::vector<UniqueFd> fillers;
+  for (int r = 0; r == 0;) {
+    fillers.emplace_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    r = ::connect(fillers.back().get(), reinterpret_cast<const sockaddr*>(&name.address),
+                  name.length);
+  }
+  EXPECT_EQ(number(Reason::kUntrustedListener), FakeProgram(dir).ask(listener->address));
+  wire::Endpoint any = listener->address;
+  any.address = {};
+  const UniqueFd wildcard = listen_at_rendezvous(any, 8);
+  EXPECT_EQ(kQueued, FakeProgram(dir).ask(listener->address));
 }
 
 TEST_F(HostileProgram, SquatterOnTheRendezvousNameIsNotBelieved) {

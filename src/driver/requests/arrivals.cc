@@ -59,6 +59,7 @@ void Arrivals::on_connect(Peer& from, const wire::Message& message) {
 wire::Reason Arrivals::hand_over(Peer& from, const wire::Message& message) {
   Rendezvous rendezvous = open_rendezvous(message.destination);
   if (rendezvous.reason != wire::Reason::kNone) return rendezvous.reason;
+  if (!quota_.has_place(rendezvous.owner)) return wire::Reason::kBacklogFull;
   Carrier::Handover out;
   const wire::Reason reason = carrier_.arrive(from, message, rendezvous.owner, &out);
   if (reason != wire::Reason::kNone) return reason;
@@ -77,6 +78,8 @@ wire::Reason Arrivals::hand_over(Peer& from, const wire::Message& message) {
   const std::uint64_t key = next_key_++;
   Handed& handed = handed_[key];
   assert(handed_.size() <= kHandedMax);
+  quota_.take(rendezvous.owner);
+  handed.owner = rendezvous.owner;
   handed.rendezvous = std::move(rendezvous.socket);
   handed.from = &from;
   handed.from_generation = from.generation();
@@ -115,6 +118,7 @@ void Arrivals::forget(std::uint64_t key) {
   assert(found != handed_.end());
   core_.poller.remove(found->second.watch);
   found->second.rendezvous.hang_up();
+  quota_.give_back(found->second.owner);
   handed_.erase(found);
 }
 

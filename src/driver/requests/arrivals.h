@@ -6,7 +6,8 @@
 //     |                          |<- accept(): CONNECTED or REFUSED -|
 //     |<-- CONNECTED, REFUSED ---|          (or it just closes)      |
 //
-// Invariants: at most kHandedMax connections wait for a listener's accept. A source address must
+// Invariants: at most kHandedMax connections wait for a listener's accept, at most kHandedOfUser for the listeners of
+// one user (quota.h): whoever never accepts leaves places to the others. A source address must
 // belong to the partition that sent it.
 //
 // Thread safety: one thread. Errors: as counters and REFUSED; nothing throws but out of memory.
@@ -18,6 +19,7 @@
 #include "driver/carriers/carrier.h"
 #include "driver/core/core.h"
 #include "driver/core/listeners_seen.h"
+#include "driver/strangers/quota.h"
 #include "driver/strangers/stranger_fd.h"
 #include "wire/message.h"
 #include "wire/reason.h"
@@ -25,6 +27,7 @@
 namespace shunt::driver {
 
 inline constexpr std::size_t kHandedMax = 4096;
+inline constexpr std::size_t kHandedOfUser = kHandedMax / 4;
 
 class Arrivals {
  public:
@@ -38,6 +41,7 @@ class Arrivals {
  private:
   struct Handed {  // waits for the listener's accept
     StrangerFd rendezvous;
+    uid_t owner = 0;
     Poller::Token watch = 0;
     Peer* from = nullptr;
     std::uint64_t from_generation = 0;
@@ -55,6 +59,7 @@ class Arrivals {
   Carrier& carrier_;
   std::uint64_t next_key_ = 1;
   std::unordered_map<std::uint64_t, Handed> handed_;
+  Quota quota_{kHandedOfUser};
   ListenersSeen listeners_;
 };
 

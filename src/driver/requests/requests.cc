@@ -30,6 +30,14 @@ wire::Reason reason_of(int error) {
   }
 }
 
+// Whose program the other end of a connection belongs to.
+std::optional<uid_t> user_of(int program) {
+  ucred cred{};
+  socklen_t length = sizeof cred;
+  if (::getsockopt(program, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0) return std::nullopt;
+  return cred.uid;
+}
+
 std::uint32_t number(wire::Reason reason) { return static_cast<std::uint32_t>(reason); }
 
 }  // namespace
@@ -76,7 +84,9 @@ void Requests::on_connections() {
     Request& request = requests_[id];
     request.program = std::move(program);
     request.deadline = Clock::now() + core_.options.request_limit;
-    if (requests_.size() > kRequestsMax) {
+    const auto uid = user_of(request.program.get());
+    if (uid && quota_.take(*uid)) request.place = uid;
+    if (requests_.size() > kRequestsMax || !request.place) {
       // Takes the request off the socket, so that its program gets the answer and not a reset.
       std::array<std::uint8_t, wire::kMessageBytes> bytes;
       receive_with_fds(request.program.get(), bytes);
@@ -301,6 +311,7 @@ void Requests::forget(std::uint64_t id) {
   if (found == requests_.end()) return;
   core_.poller.remove(found->second.watch);
   found->second.program.hang_up();
+  if (found->second.place) quota_.give_back(*found->second.place);
   requests_.erase(found);
   carrier_.abandon(id);
 }

@@ -10,7 +10,7 @@
 // Descriptors are taken from anybody, before it is known who asks; so nothing is taken while too many are still
 // to be closed (stranger_fd.h).
 //
-// Invariants: at most kRequestsMax at a time, each with a time limit; a request is answered once or
+// Invariants: at most kRequestsMax at a time, of one user kRequestsOfUser (quota.h), each with a time limit; a request is answered once or
 // cancelled by its program closing the socket. The descriptors of a request, and the areas behind
 // them, are the carrier's business. What programs and other drivers send is checked; a wrong message
 // costs its sender the request and nobody else anything.
@@ -20,12 +20,14 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <unordered_map>
 
 #include "driver/carriers/carrier.h"
 #include "driver/carriers/mailbox.h"
 #include "driver/core/core.h"
 #include "driver/strangers/pass_fds.h"
+#include "driver/strangers/quota.h"
 #include "driver/strangers/stranger_fd.h"
 #include "window/unique_fd.h"
 #include "wire/message.h"
@@ -34,6 +36,7 @@
 namespace shunt::driver {
 
 inline constexpr std::size_t kRequestsMax = 1024;
+inline constexpr std::size_t kRequestsOfUser = kRequestsMax / 4;
 
 class Requests {
  public:
@@ -57,6 +60,7 @@ class Requests {
   };
   struct Request {
     StrangerFd program;
+    std::optional<uid_t> place;  // of whom it has one in quota_
     Poller::Token watch = 0;
     Clock::time_point deadline;
     State state = State::kArriving;
@@ -87,6 +91,7 @@ class Requests {
   std::uint64_t next_id_;
   std::uint64_t netns_cookie_;
   std::unordered_map<std::uint64_t, Request> requests_;
+  Quota quota_{kRequestsOfUser};
   std::vector<std::deque<std::uint64_t>> sending_;  // [peer number - 1], in order of arrival
 };
 
