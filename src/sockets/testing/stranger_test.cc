@@ -104,6 +104,7 @@ TEST(Stranger, WhoTakesASpecificNameHidesNoWildcardListener) {
     squatter = std::make_unique<Squatter>(to);
   }
   const Squatter wildcard(endpoint("0.0.0.0", tcp.port));
+  const Server first;  // with the status page, which stays
   const Holdings before = Holdings::now();
   {
     const End client = tcp_socket();
