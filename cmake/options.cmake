@@ -9,7 +9,6 @@ set(CMAKE_LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 set(CMAKE_ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/archive)
 
 set(SHUNT_SANITIZE "" CACHE STRING "Value for -fsanitize=, e.g. address,undefined or thread")
-option(SHUNT_UNITY "Compile as one the files that share what takes the compiler long" ON)
 option(SHUNT_FUZZ "Build the harnesses of tests/fuzz in the place of all other tests; needs clang" OFF)
 
 add_library(shunt_options INTERFACE)

@@ -53,7 +53,8 @@ def enumerator(type_name, value):
 
 
 def variable(name):
-    symbols = gdb.lookup_static_symbols(name)
+    """A variable of sockets/process/table.cc; other files have some of the same name."""
+    symbols = [s for s in gdb.lookup_static_symbols(name) if s.symtab.filename.endswith("/process/table.cc")]
     if not symbols:
         raise gdb.GdbError("libshunt.so is not in this program, or has no debug information")
     return symbols[0].value()

@@ -10,8 +10,8 @@
 // Descriptors are taken from anybody, before it is known who asks; so nothing is taken while too many are still
 // to be closed (stranger_fd.h).
 //
-// Invariants: at most kRequestsMax at a time, of one user kRequestsOfUser (quota.h), each with a time limit; a request is answered once or
-// cancelled by its program closing the socket. The descriptors of a request, and the areas behind
+// Invariants: at most kRequestsMax at a time, of one user kRequestsOfUser (quota.h), each with a time limit; a request
+// is answered once or cancelled by its program closing the socket. The descriptors of a request, and the areas behind
 // them, are the carrier's business. What programs and other drivers send is checked; a wrong message
 // costs its sender the request and nobody else anything.
 //

@@ -1,5 +1,5 @@
-// In which state of TCP a plain socket (holders/adopt.h) is, as far as the kernel's AF_UNIX socket and the Connection page
-// can tell.
+// In which state of TCP a plain socket (holders/adopt.h) is, as far as the kernel's AF_UNIX socket and the Connection
+// page can tell.
 //
 // Thread safety: any thread.
 #pragma once

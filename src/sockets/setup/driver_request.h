@@ -13,8 +13,8 @@ struct Grant {
   std::uint32_t generation = 0;
 };
 
-// Whether the other end of an AF_UNIX connection can be this partition's driver: the window's owner, or root. Nobody else
-// is given a request, or believed to bring one.
+// Whether the other end of an AF_UNIX connection can be this partition's driver: the window's owner, or root. Nobody
+// else is given a request, or believed to bring one.
 bool from_driver(int fd);
 
 // Sends `connect` with the area (-1: the driver is to give one), the TCP socket that reserves the port and one end of
