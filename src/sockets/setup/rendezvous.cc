@@ -71,15 +71,16 @@ int reach(const wire::UnixName& name, const wire::Endpoint& e, int fd, bool nonb
 
 }  // namespace
 
-int find_rendezvous(int fd, const wire::Endpoint& e, bool nonblocking, wire::Reason* reason) {
+int find_rendezvous(int fd, const wire::Endpoint& destination, bool nonblocking,
+                    wire::Reason* reason) {
   // Before any name is asked: whose it is says nothing about an address that belongs to another machine.
   *reason = wire::Reason::kNotInWindow;
-  if (!is_local(e)) return -1;
+  if (!is_local(destination)) return -1;
   wire::UnixName names[3];
-  const int count = wire::rendezvous_candidates(e, names);
+  const int count = wire::rendezvous_candidates(destination, names);
   *reason = wire::Reason::kNoListener;
   for (int i = 0; i < count; ++i) {
-    const int bell = reach(names[i], e, fd, nonblocking);
+    const int bell = reach(names[i], destination, fd, nonblocking);
     if (bell >= 0 || bell == -EINTR) return bell;
     if (bell == -EAGAIN || bell == -ENOMEM) {
       *reason = bell == -EAGAIN ? wire::Reason::kBacklogFull : wire::Reason::kNoMemory;
