@@ -16,7 +16,7 @@ Outcome try_connect(const End& client, const wire::Endpoint& to) {
 }
 
 void bind_to(const End& client, const char* address) {
-  const sockaddr_in in = address_of(endpoint(address, 0));
+  const sockaddr_in in = address_of(ipv4(address, 0));
   EXPECT_EQ(0, ::bind(client.fd, reinterpret_cast<const sockaddr*>(&in), sizeof in));
 }
 
@@ -49,17 +49,17 @@ void expect_remote_stays_remote(Prepare prepare, const char* bound) {
     {
       const AsStranger stranger;
       tcp = std::make_unique<WildcardTcp>();
-      squatter = std::make_unique<Squatter>(endpoint(kRemote, tcp->port));
+      squatter = std::make_unique<Squatter>(ipv4(kRemote, tcp->port));
     }
     const End client = tcp_socket();
     if (bound != nullptr) bind_to(client, bound);
-    EXPECT_EQ(kPassOn, try_connect(client, endpoint(kRemote, tcp->port)));
+    EXPECT_EQ(kPassOn, try_connect(client, ipv4(kRemote, tcp->port)));
     EXPECT_FALSE(squatter->reached());
     EXPECT_EQ(wire::Reason::kNotInWindow, client.socket->reason);
     // A local address is another matter: there he has the kernel's listener.
-    Squatter own(endpoint(kLocal, tcp->port));
+    Squatter own(ipv4(kLocal, tcp->port));
     const End neighbour = tcp_socket();
-    EXPECT_EQ(0, try_connect(neighbour, endpoint(kLocal, tcp->port)));
+    EXPECT_EQ(0, try_connect(neighbour, ipv4(kLocal, tcp->port)));
     EXPECT_TRUE(neighbour.shunted());
   });
   if (!made) GTEST_SKIP() << "may not make a network namespace here";
@@ -83,12 +83,12 @@ TEST(Stranger, NorOverAWildcardsName) {
   const bool made = in_own_namespace([&] {
     EXPECT_TRUE(set_sysctl("net/ipv4/ip_nonlocal_bind", "1"));
     const WildcardTcp tcp;
-    const Squatter wildcard(endpoint("0.0.0.0", tcp.port));
+    const Squatter wildcard(ipv4("0.0.0.0", tcp.port));
     const End client = tcp_socket();
-    EXPECT_EQ(kPassOn, try_connect(client, endpoint(kRemote, tcp.port)));
+    EXPECT_EQ(kPassOn, try_connect(client, ipv4(kRemote, tcp.port)));
     EXPECT_FALSE(wildcard.reached());
     const End neighbour = tcp_socket();
-    EXPECT_EQ(0, try_connect(neighbour, endpoint(kLocal, tcp.port)));
+    EXPECT_EQ(0, try_connect(neighbour, ipv4(kLocal, tcp.port)));
     EXPECT_TRUE(neighbour.shunted());
   });
   if (!made) GTEST_SKIP() << "may not make a network namespace here";
@@ -97,13 +97,13 @@ TEST(Stranger, NorOverAWildcardsName) {
 TEST(Stranger, WhoTakesASpecificNameHidesNoWildcardListener) {
   if (::geteuid() != 0) GTEST_SKIP() << "no right to become somebody else";
   const WildcardTcp tcp;
-  const wire::Endpoint to = endpoint("127.0.0.1", tcp.port);
+  const wire::Endpoint to = ipv4("127.0.0.1", tcp.port);
   std::unique_ptr<Squatter> squatter;
   {
     const AsStranger stranger;
     squatter = std::make_unique<Squatter>(to);
   }
-  const Squatter wildcard(endpoint("0.0.0.0", tcp.port));
+  const Squatter wildcard(ipv4("0.0.0.0", tcp.port));
   const Server first;  // with the status page, which stays
   const Holdings before = Holdings::now();
   {
@@ -119,7 +119,7 @@ TEST(Stranger, WhoTakesASpecificNameHidesNoWildcardListener) {
 int foreign_source(int fd) {
   const int yes = 1;
   EXPECT_EQ(0, ::setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &yes, sizeof yes));
-  const sockaddr_in in = address_of(endpoint(kRemote, 4711));
+  const sockaddr_in in = address_of(ipv4(kRemote, 4711));
   EXPECT_EQ(0, ::bind(fd, reinterpret_cast<const sockaddr*>(&in), sizeof in));
   return fd;
 }
@@ -153,13 +153,13 @@ TEST(Stranger, NorDoesAListenerSeemToHaveAForeignAddress) {
       Liar liar;
       wire::Endpoint source;
       const int tcp = bound_tcp(&source);
-      send_connect(liar, server, endpoint(claimed, server.local.port), tcp);
+      send_connect(liar, server, ipv4(claimed, server.local.port), tcp);
       EXPECT_EQ(-EAGAIN, server.accept_raw());
       EXPECT_TRUE(liar.hung_up());
     }
     Neighbour(server).expect_unharmed();
     const End client = tcp_socket();
-    EXPECT_EQ(0, try_connect(client, endpoint(kLocal, server.local.port)));
+    EXPECT_EQ(0, try_connect(client, ipv4(kLocal, server.local.port)));
     expect_healthy(client, server.accept());
   });
   if (!made) GTEST_SKIP() << "may not make a network namespace here";
@@ -220,14 +220,14 @@ TEST(Stranger, WhoseBacklogIsFullKeepsNobodyWaiting) {
 TEST(Stranger, WhoseBacklogIsFullHidesNoWildcardListener) {
   if (::geteuid() != 0) GTEST_SKIP() << "no right to become somebody else";
   const WildcardTcp tcp;
-  const wire::Endpoint to = endpoint("127.0.0.1", tcp.port);
+  const wire::Endpoint to = ipv4("127.0.0.1", tcp.port);
   std::unique_ptr<Squatter> squatter;
   {
     const AsStranger stranger;
     squatter = std::make_unique<Squatter>(to, 0);
     squatter->fill(to);
   }
-  const Squatter wildcard(endpoint("0.0.0.0", tcp.port));
+  const Squatter wildcard(ipv4("0.0.0.0", tcp.port));
   Waiting w;
   w.connect(to);
   EXPECT_EQ(0, within_seconds(5, w.result, [&] { squatter.reset(); }));

@@ -2,7 +2,6 @@
 // namespace in which some addresses are local and some are not.
 #pragma once
 
-#include <arpa/inet.h>
 #include <sched.h>
 
 #include <cstdlib>
@@ -10,6 +9,7 @@
 #include <thread>
 
 #include "sockets/testing/test_hostile.h"
+#include "sockets/testing/test_plain.h"
 
 namespace shunt::sockets {
 
@@ -23,14 +23,6 @@ class AsStranger {
   AsStranger(const AsStranger&) = delete;
   AsStranger& operator=(const AsStranger&) = delete;
 };
-
-inline wire::Endpoint endpoint(const char* ipv4, std::uint16_t port) {
-  wire::Endpoint e;
-  e.family = AF_INET;
-  e.port = port;
-  EXPECT_EQ(1, inet_pton(AF_INET, ipv4, e.address.data()));
-  return e;
-}
 
 inline sockaddr_in address_of(const wire::Endpoint& e) {
   sockaddr_storage storage;
