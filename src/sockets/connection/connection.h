@@ -66,9 +66,8 @@ struct Connection {
   BellState bell_state;
   std::atomic<std::uint32_t> read_armed_epolls;  // epoll sets that rely on recv_waiting being odd
   std::atomic<std::uint32_t> write_armed_epolls;
-  std::atomic<std::uint32_t> space_lacks;  // how often a send found no room
-  std::atomic<std::uint32_t>
-      switch_waits;  // how often a ring has waited for a peer that leaves its rings
+  std::atomic<std::uint32_t> space_lacks;   // how often a send found no room
+  std::atomic<std::uint32_t> switch_waits;  // how often a ring has waited for a switching peer
 
   alignas(64) layout::Area* own;
   std::atomic<const layout::Area*> peer;  // null until CONNECTED came

@@ -39,8 +39,8 @@ class Leave {
   layout::SwitchLine* line_ = nullptr;
   bool allowed_ = true;
 };
-inline constexpr int kLeaveTries =
-    8;  // then without: this thread is inside the connection's locks already
+// Then without: this thread is inside the connection's locks already.
+inline constexpr int kLeaveTries = 8;
 
 // Has `go` done, which closes `fd`, where a peer's downgrade cannot lose what was written before. `s`: what `fd`
 // names, pinned, or null. `go` gets the Leave, and runs with the connection's locks held.
