@@ -1,7 +1,10 @@
 // The shared-memory ABI of an area: what one end of a connection writes and the other end reads.
 //
-// An area is one sealed memory object of kAreaBytes, or the beginning of a range of a window's device
-// (layout/device.h). Its owner maps it read-write, its peer read-only; every cache line has one writer: the
+// An area is control and segments. It is a place in an arena (layout/arena.h), where the controls of all places come
+// first and their segments behind them; or it is whole: one sealed memory object of kAreaBytes, or the beginning of a
+// range of a window's device (layout/device.h), where the segments begin at kSegmentsOffset.
+//
+// Its owner maps it read-write, its peer read-only; every cache line has one writer: the
 // owner, or, for FateLine, the owner's driver. It holds the control segment and the
 // segments of the owner's outgoing stream, and the owner's half (tail, begin) of the incoming one.
 //
@@ -13,9 +16,10 @@
 //   640          128  SwitchLine      giving the rings up for plain bytes
 //   768          128  FateLine        how the other end ended; on devices only
 //   1024        2048  SegmentControl[64]
-//   4096     4194304  64 segments of 65536 bytes
+//   3072              the end of a place's control; of a whole area 1024 bytes follow that nobody uses
+//   4096     4194304  of a whole area: 64 segments of 65536 bytes
 //
-// A range of a device is given to one connection after another: `generation` in header and hot line says to
+// A place, or a range of a device, is given to one connection after another: `generation` in header and hot line says to
 // which. It is 0 while the area changes hands (ring::init_area, ring::still_current).
 //
 // No behaviour lives here; sizes and offsets are asserted, and a golden-bytes test pins them.
@@ -33,7 +37,7 @@ inline constexpr std::uint32_t kAreaMagic = 0x31544853;  // "SHT1" in memory
 
 inline constexpr std::uint32_t kSegmentBytes = 64 * 1024;
 inline constexpr std::uint32_t kSegmentCount = 64;
-inline constexpr std::uint32_t kSegmentsOffset = 4096;
+inline constexpr std::uint32_t kSegmentsOffset = 4096;  // of a whole area
 inline constexpr std::uint64_t kStreamBytes = std::uint64_t{kSegmentBytes} * kSegmentCount;
 inline constexpr std::uint64_t kAreaBytes = kSegmentsOffset + kStreamBytes;
 inline constexpr std::uint32_t kInlineBytes = 88;
@@ -64,8 +68,8 @@ struct AreaHeader {
   std::uint32_t generation;  // drawn at random for each connection; 0: changing hands
   std::uint32_t segment_bytes;
   std::uint32_t segment_count;
-  std::uint32_t segments_offset;
-  std::uint64_t area_bytes;
+  std::uint32_t segments_offset;  // 0 in a place: the arena says where they are
+  std::uint64_t area_bytes;       // 0 in a place
   std::uint8_t reserved[96];
 };
 
@@ -120,10 +124,9 @@ struct Area {
   FateLine fate_line;
   std::uint8_t pad0[1024 - 384 - 4 * kSegmentCount - sizeof(SwitchLine) - sizeof(FateLine)];
   SegmentControl segment[kSegmentCount];
-  std::uint8_t pad1[kSegmentsOffset - 1024 - 32 * kSegmentCount];
-  // Segments follow at kSegmentsOffset; use segment_data().
 };
 
+// Of a whole area.
 inline std::uint8_t* segment_data(Area* area, std::uint32_t index) {
   return reinterpret_cast<std::uint8_t*>(area) + kSegmentsOffset +
          std::size_t{index} * kSegmentBytes;
@@ -146,7 +149,7 @@ static_assert(offsetof(Area, switch_line) == 640);
 static_assert(sizeof(FateLine) == 128);
 static_assert(offsetof(Area, fate_line) == 768);
 static_assert(offsetof(Area, segment) == 1024);
-static_assert(sizeof(Area) == kSegmentsOffset);
+static_assert(sizeof(Area) == 3072 && sizeof(Area) <= kSegmentsOffset);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
 static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
 static_assert(std::atomic<std::uint16_t>::is_always_lock_free);

@@ -14,7 +14,7 @@ namespace shunt::layout {
 namespace {
 
 TEST(AreaLayout, Sizes) {
-  EXPECT_EQ(wire::kLayoutVersion, 3);
+  EXPECT_EQ(wire::kLayoutVersion, 4);
   EXPECT_EQ(kSegmentBytes, 65536U);
   EXPECT_EQ(kSegmentCount, 64U);
   EXPECT_EQ(kStreamBytes, 4194304U);
@@ -24,7 +24,7 @@ TEST(AreaLayout, Sizes) {
   EXPECT_EQ(sizeof(HotLine), 128U);
   EXPECT_EQ(sizeof(TailLine), 128U);
   EXPECT_EQ(sizeof(SegmentControl), 32U);
-  EXPECT_EQ(sizeof(Area), 4096U);
+  EXPECT_EQ(sizeof(Area), 3072U);
 }
 
 TEST(AreaLayout, HeaderOffsets) {

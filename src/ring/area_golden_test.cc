@@ -33,7 +33,7 @@ TEST(AreaGolden, FreshArea) {
   AreaMemory memory(AreaMemory::Peer::kReadOnlyMapping);
   init_area(memory.own(), 0x01020304);
   EXPECT_EQ(dump(memory.bytes(), layout::kSegmentsOffset),
-            R"(0000: 53485431 03008000 04030201 00000100
+            R"(0000: 53485431 04008000 04030201 00000100
 0010: 40000000 00100000 00104000 00000000
 0090: 04030201 00000000 00000000 00000000
 )");
@@ -71,7 +71,7 @@ TEST(AreaGolden, AreaInUse) {
   writer.set_flags(layout::kFlagFin);
 
   EXPECT_EQ(dump(pair.a.memory.bytes(), layout::kSegmentsOffset),
-            R"(0000: 53485431 03008000 5555aaaa 00000100
+            R"(0000: 53485431 04008000 5555aaaa 00000100
 0010: 40000000 00100000 00104000 00000000
 0080: 37010100 00000000 00010000 00000000
 0090: 5555aaaa 01000000 03000000 01000b00

@@ -18,8 +18,8 @@ namespace shunt::ring {
 
 class Reader {
  public:
-  Reader(layout::Area* own, const layout::Area* peer, ReaderState* state)
-      : own_(own), peer_(peer), s_(state) {}
+  Reader(layout::Area* own, PeerArea peer, ReaderState* state)
+      : own_(own), peer_(peer.control), segments_(peer.segments), s_(state) {}
 
   // Looks at the peer's hot line. Afterwards available() and flags() are up to date.
   Status refresh();
@@ -58,6 +58,7 @@ class Reader {
 
   layout::Area* own_;
   const layout::Area* peer_;
+  const std::uint8_t* segments_;
   ReaderState* s_;
 };
 

@@ -17,6 +17,26 @@ enum class Status {
   kCorrupt,  // the peer's area contradicts itself or what it said before: reset the connection
 };
 
+// An area as its owner has mapped it, and as its peer has. From a pointer alone: a whole area.
+struct OwnArea {
+  layout::Area* control;
+  std::uint8_t* segments;
+
+  OwnArea(layout::Area* whole)  // NOLINT(google-explicit-constructor)
+      : control(whole), segments(whole != nullptr ? layout::segment_data(whole, 0) : nullptr) {}
+  OwnArea(layout::Area* control_of, std::uint8_t* segments_of)
+      : control(control_of), segments(segments_of) {}
+};
+struct PeerArea {
+  const layout::Area* control;
+  const std::uint8_t* segments;
+
+  PeerArea(const layout::Area* whole)  // NOLINT(google-explicit-constructor)
+      : control(whole), segments(whole != nullptr ? layout::segment_data(whole, 0) : nullptr) {}
+  PeerArea(const layout::Area* control_of, const std::uint8_t* segments_of)
+      : control(control_of), segments(segments_of) {}
+};
+
 inline constexpr std::uint32_t kMinSegments = 2;  // a reader may lag by one while we fill the other
 
 struct WriterState {

@@ -27,14 +27,14 @@ void clear_but_generations(layout::Area* own) {
   constexpr std::size_t kHeader = offsetof(layout::Area, header.generation) & ~std::size_t{7};
   constexpr std::size_t kHot = offsetof(layout::Area, hot.generation) & ~std::size_t{7};
   auto* words = reinterpret_cast<Word*>(own);
-  for (std::size_t at = 0; at < layout::kSegmentsOffset; at += sizeof(Word)) {
+  for (std::size_t at = 0; at < sizeof(layout::Area); at += sizeof(Word)) {
     if (at != kHeader && at != kHot) __atomic_store_n(words + at / 8, 0, __ATOMIC_RELAXED);
   }
   own->hot.recv_waiting.store(0, kRelaxed);  // shares its word with the generation
 }
 }  // namespace
 
-void init_area(layout::Area* own, std::uint32_t generation) {
+void init_area(layout::Area* own, std::uint32_t generation, Form form) {
   __atomic_store_n(&own->header.generation, 0, __ATOMIC_RELAXED);
   own->hot.generation.store(0, kRelaxed);
   // Who sees anything of what follows also sees a 0: pairs with the fence in still_current(), and with the
@@ -46,19 +46,23 @@ void init_area(layout::Area* own, std::uint32_t generation) {
   own->header.header_bytes = sizeof(layout::AreaHeader);
   own->header.segment_bytes = kSegmentBytes;
   own->header.segment_count = kSegmentCount;
-  own->header.segments_offset = layout::kSegmentsOffset;
-  own->header.area_bytes = layout::kAreaBytes;
+  if (form == Form::kWhole) {
+    own->header.segments_offset = layout::kSegmentsOffset;
+    own->header.area_bytes = layout::kAreaBytes;
+  }
   // Whoever reads the new generation reads the fields above: pairs with the message that tells the generation.
   full_fence();
   own->hot.generation.store(generation, kRelaxed);
   __atomic_store_n(&own->header.generation, generation, __ATOMIC_RELAXED);
 }
 
-bool valid_header(const layout::AreaHeader& h, std::uint32_t generation) {
+bool valid_header(const layout::AreaHeader& h, std::uint32_t generation, Form form) {
+  const bool whole = form == Form::kWhole;
   return h.magic == layout::kAreaMagic && h.version == wire::kLayoutVersion &&
          h.header_bytes == sizeof(layout::AreaHeader) && h.generation == generation &&
          h.segment_bytes == kSegmentBytes && h.segment_count == kSegmentCount &&
-         h.segments_offset == layout::kSegmentsOffset && h.area_bytes == layout::kAreaBytes;
+         h.segments_offset == (whole ? layout::kSegmentsOffset : 0) &&
+         h.area_bytes == (whole ? layout::kAreaBytes : 0);
 }
 
 void Writer::set_limit(std::uint64_t bytes) {
@@ -133,7 +137,7 @@ std::size_t Writer::append(const std::uint8_t* data, std::size_t size, Status* s
   if ((s_->members == 0 || s_->offset == kSegmentBytes) && !enter_next_segment(status)) return 0;
   const std::size_t room = std::min<std::uint64_t>(kSegmentBytes - s_->offset, space());
   const std::size_t n = std::min(size, room);
-  std::memcpy(layout::segment_data(own_, s_->segment) + s_->offset, data, n);
+  std::memcpy(segment_data(s_->segment) + s_->offset, data, n);
   s_->offset += static_cast<std::uint32_t>(n);
   s_->head += n;
   assert(s_->head - s_->base[s_->segment] == s_->offset && s_->offset <= kSegmentBytes);
@@ -149,7 +153,7 @@ std::size_t Writer::append(const std::uint8_t* data, std::size_t size, Status* s
 void Writer::publish_inline(std::uint64_t start) {
   const std::uint64_t n = s_->head - start;
   layout::HotLine& hot = own_->hot;
-  const std::uint8_t* from = layout::segment_data(own_, s_->segment) + s_->offset - n;
+  const std::uint8_t* from = segment_data(s_->segment) + s_->offset - n;
   std::uint64_t word = 0;
   for (std::uint64_t at = 0; at < n; at += 8) {
     std::memcpy(&word, from + at, std::min<std::uint64_t>(8, n - at));
@@ -205,7 +209,7 @@ std::size_t Writer::written(std::uint64_t position, const std::uint8_t** at) con
   if (position - s_->tail >= in_flight()) return 0;
   for (std::uint32_t i = 0; i < layout::kSegmentCount; ++i) {
     if ((s_->members >> i & 1) == 0 || position - s_->base[i] >= kSegmentBytes) continue;
-    *at = layout::segment_data(own_, i) + (position - s_->base[i]);
+    *at = segment_data(i) + (position - s_->base[i]);
     return std::min(kSegmentBytes - (position - s_->base[i]), s_->head - position);
   }
   return 0;

@@ -15,18 +15,21 @@
 
 namespace shunt::ring {
 
-// Makes an area that of the connection `generation` (not 0): clears its first page and fills the header. The
+enum class Form : std::uint8_t { kWhole, kPlace };  // layout/area.h
+
+// Makes an area that of the connection `generation` (not 0): clears its control and fills the header. The
 // segments come into use later. The area may be another connection's until now, and still be read by it: the
 // generation words are 0 before anything else changes, and set last (ring/current.h).
-void init_area(layout::Area* own, std::uint32_t generation);
+void init_area(layout::Area* own, std::uint32_t generation, Form form = Form::kWhole);
 // Whether a peer's header (read from a private copy) is one that init_area could have written.
-bool valid_header(const layout::AreaHeader& header, std::uint32_t generation);
+bool valid_header(const layout::AreaHeader& header, std::uint32_t generation,
+                  Form form = Form::kWhole);
 
 class Writer {
  public:
   // `peer` may be null while the peer's area is not known yet: then nothing has been read.
-  Writer(layout::Area* own, const layout::Area* peer, WriterState* state)
-      : own_(own), peer_(peer), s_(state) {}
+  Writer(OwnArea own, const layout::Area* peer, WriterState* state)
+      : own_(own.control), segments_(own.segments), peer_(peer), s_(state) {}
 
   // Sets the limit of bytes in flight, clamped to [kMinSegments segments, kStreamBytes].
   void set_limit(std::uint64_t bytes);
@@ -77,8 +80,12 @@ class Writer {
   bool is_free(std::uint32_t index) const;
   void enter(std::uint32_t index);
   void publish_inline(std::uint64_t start);
+  std::uint8_t* segment_data(std::uint32_t index) const {
+    return segments_ + std::size_t{index} * layout::kSegmentBytes;
+  }
 
   layout::Area* own_;
+  std::uint8_t* segments_;
   const layout::Area* peer_;
   WriterState* s_;
 };

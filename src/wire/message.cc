@@ -28,6 +28,7 @@ constexpr std::size_t kAtSession = 120;        // u64
 constexpr std::size_t kAtNoticeCount = 128;    // u16
 constexpr std::size_t kAtFromSession = 136;    // u64
 constexpr std::size_t kAtNotices = 144;        // 14 x u64
+constexpr std::size_t kAtArena = kAtNotices;   // 2 x u64; no notice names an arena
 static_assert(kAtNotices + kNoticesMax * sizeof(std::uint64_t) == kMessageBytes);
 constexpr std::uint8_t kMagic[4] = {'S', 'H', 'M', 'S'};
 
@@ -90,6 +91,13 @@ bool sound_notices(const Message& m) {
   return m == bare;
 }
 
+// Whoever names a place says in which arena, and nobody else names one.
+bool sound_arena(const Message& m) {
+  const bool place = m.area.object == kObjectPlace;
+  const bool may = m.type == MessageType::kConnect || m.type == MessageType::kConnected;
+  return m.arena.none() != place && (may || !place);
+}
+
 }  // namespace
 
 MessageBytes encode(const Message& m) {
@@ -114,6 +122,11 @@ MessageBytes encode(const Message& m) {
   put(out, kAtSession, m.session);
   put(out, kAtNoticeCount, m.notice_count);
   put(out, kAtFromSession, m.from_session);
+  if (m.area.object == kObjectPlace) {
+    put(out, kAtArena, m.arena.high);
+    put(out, kAtArena + 8, m.arena.low);
+    return out;
+  }
   for (std::uint32_t i = 0; i < kNoticesMax; ++i) put(out, kAtNotices + 8 * i, m.notices[i]);
   return out;
 }
@@ -148,10 +161,14 @@ Result<Message> decode(const std::uint8_t* bytes, std::size_t size) {
   m.session = get<std::uint64_t>(in.data(), kAtSession);
   m.notice_count = get<std::uint16_t>(in.data(), kAtNoticeCount);
   m.from_session = get<std::uint64_t>(in.data(), kAtFromSession);
-  for (std::uint32_t i = 0; i < kNoticesMax; ++i) {
+  if (m.area.object == kObjectPlace) {
+    m.arena.high = get<std::uint64_t>(in.data(), kAtArena);
+    m.arena.low = get<std::uint64_t>(in.data(), kAtArena + 8);
+  }
+  for (std::uint32_t i = 0; m.area.object != kObjectPlace && i < kNoticesMax; ++i) {
     m.notices[i] = get<std::uint64_t>(in.data(), kAtNotices + 8 * i);
   }
-  if (!sound_notices(m)) return Error{EBADMSG};
+  if (!sound_notices(m) || !sound_arena(m)) return Error{EBADMSG};
   // Every byte between and behind the fields is zero: one message has one encoding.
   if (encode(m) != in) return Error{EBADMSG};
   return m;

@@ -5,10 +5,16 @@
 // output queue. Descriptors travel beside a message as SCM_RIGHTS, in the order given below; a
 // location with object kObjectDescriptor or kObjectWindow refers to the message's first descriptor.
 //
-// Areas in memory objects of their own (one partition, or partitions of one kernel):
+// Areas in arenas (one partition; layout/arena.h): a location with object kObjectPlace is a place in the arena that
+// `arena` names.
+//
+//   CONNECT    connecting -> listening side.  fds: {first arena, socket that reserves the local port}
+//   CONNECTED  listening -> connecting side.  fds: {second arena}, or none where the header of the first one says
+//              that it is known
+//
+// Areas in memory objects of their own (partitions of one kernel):
 //
 //   CONNECT    connecting -> listening side, by way of the drivers between partitions.
-//              fds on the direct way:       {first area, socket that reserves the local port}
 //              fds to the own driver:       {first area, socket that reserves the local port, bell}
 //              fds driver -> listener:      {first area, bell}, with kViaDriver set
 //   CONNECTED  listening -> connecting side: the second area. fds on the bell: {second area}
@@ -38,6 +44,7 @@
 #include <cstdint>
 
 #include "base/result.h"
+#include "wire/arena_id.h"
 #include "wire/endpoint.h"
 #include "wire/reason.h"
 #include "wire/version.h"
@@ -66,6 +73,8 @@ inline constexpr std::uint32_t kObjectSection = 2;
 // To a program: `offset` in the first descriptor sent along, the window's device. `length` is what to map there;
 // both are multiples of the window's granule.
 inline constexpr std::uint32_t kObjectWindow = 3;
+// A place in the arena `Message::arena`: `offset` is its number, `length` how many places the arena has.
+inline constexpr std::uint32_t kObjectPlace = 4;
 struct Location {
   std::uint32_t object = kObjectNone;
   std::uint64_t offset = 0;
@@ -107,6 +116,7 @@ struct Message {
   std::uint32_t own_generation = 0;  // of the area at `own`
   std::uint64_t session = 0;         // of the receiver towards the sender, as the sender knows it
   std::uint64_t from_session = 0;    // of the sender towards the receiver
+  ArenaId arena;                     // only with an `area` that is a place
   std::uint16_t notice_count = 0;    // 0, or 1 .. kNoticesMax in a NOTICE
   std::array<std::uint64_t, kNoticesMax> notices{};
   friend bool operator==(const Message&, const Message&) = default;

@@ -8,6 +8,7 @@
 #include "ring/current.h"
 #include "sockets/connection/areas.h"
 #include "sockets/connection/carriage.h"
+#include "sockets/connection/peer_place.h"
 #include "sockets/process/missed.h"
 #include "sockets/process/status.h"
 #include "sys/kernel.h"
@@ -34,6 +35,18 @@ std::uint32_t fate_of(const Connection* c) {
   return own != nullptr ? Untrusted(own->fate_line.fate).copy_acquire() : layout::kFateReset;
 }
 
+// What a CONNECTED says of the peer's area, mapped and checked. `control` null: it is not what it should be.
+ring::PeerArea take_peer(Connection* c, const wire::Message& m, int fd) {
+  if (m.area.object != wire::kObjectPlace) {
+    const layout::Area* whole =
+        fd >= 0 ? map_peer(fd, m.area, m.generation, c->map_bytes, c->reserved) : nullptr;
+    if (fd >= 0 && whole == nullptr) c->reserved = nullptr;
+    return whole;
+  }
+  if (c->own_place.arena == nullptr) return nullptr;
+  return answered_place(c, m, fd);
+}
+
 // The first message on a connecting side's bell; `keep`: leave it there, for others who sleep until
 // the bell is readable. With c->bell held.
 void take_connected(int fd, Connection* c, bool keep) {
@@ -44,19 +57,18 @@ void take_connected(int fd, Connection* c, bool keep) {
   const long n = sys::recv_fds(fd, bytes.data(), bytes.size(), &area_fd, 1, &fd_count,
                                keep ? MSG_DONTWAIT | MSG_PEEK : MSG_DONTWAIT);
   if (n == -EAGAIN || n == -EINTR) return;
-  const layout::Area* peer = nullptr;
-  if (n == static_cast<long>(bytes.size()) && fd_count == 1) {
+  ring::PeerArea peer = nullptr;
+  if (n == static_cast<long>(bytes.size())) {
     const Result<wire::Message> m = wire::decode(bytes.data(), bytes.size());
     const bool of_this_kind =
         m.ok() && (m.value().area.object == wire::kObjectWindow) == c->relayed;
     if (of_this_kind && m.value().type == wire::MessageType::kConnected) {
-      peer = map_peer(area_fd, m.value().area, m.value().generation, c->map_bytes, c->reserved);
-      if (peer == nullptr) c->reserved = nullptr;
+      peer = take_peer(c, m.value(), fd_count == 1 ? area_fd : -1);
       c->reader.generation = m.value().generation;
     }
   }
   if (fd_count == 1) sys::close_received(area_fd);
-  if (peer != nullptr) {
+  if (peer.control != nullptr) {
     connected(c, peer);
     c->bell_state.connected_left = keep;
     refuse_descriptors(fd);

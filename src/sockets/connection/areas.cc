@@ -3,6 +3,7 @@
 #include <linux/magic.h>
 
 #include "ring/writer.h"
+#include "sockets/arenas/read_only.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -10,25 +11,6 @@ namespace {
 
 constexpr std::uint64_t kPage = 4096;
 constexpr std::uint64_t kHugePage = std::uint64_t{2} << 20;
-
-void open_read_only(int* fd) {
-  // A descriptor opened for reading keeps a peer of another user from mapping for writing.
-  char path[32] = "/proc/self/fd/";
-  char digits[12];
-  int count = 0;
-  unsigned n = static_cast<unsigned>(*fd);
-  do {
-    digits[count++] = static_cast<char>('0' + n % 10);
-    n /= 10;
-  } while (n != 0);
-  int at = 14;
-  while (count > 0) path[at++] = digits[--count];
-  path[at] = '\0';
-  const int read_only = sys::open(path, O_RDONLY | O_CLOEXEC);
-  if (read_only < 0) return;  // no /proc: the seals still hold
-  sys::close(*fd);
-  *fd = read_only;
-}
 
 // The header of what was mapped at `mapped`, or an end of it. The private copy is what is checked.
 const layout::Area* checked(void* mapped, std::uint64_t bytes, std::uint32_t generation) {
@@ -40,8 +22,8 @@ const layout::Area* checked(void* mapped, std::uint64_t bytes, std::uint32_t gen
   return nullptr;
 }
 
-void* map_shared(int fd, const wire::Location& where, int protection, const layout::Area* at) {
-  return sys::mmap(const_cast<layout::Area*>(at), where.length, protection,
+void* map_shared(int fd, const wire::Location& where, int protection, const void* at) {
+  return sys::mmap(const_cast<void*>(at), where.length, protection,
                    MAP_SHARED | MAP_NORESERVE | (at != nullptr ? MAP_FIXED : 0), fd,
                    static_cast<off_t>(where.offset));
 }
@@ -63,13 +45,12 @@ layout::Area* make_area(std::uint32_t* generation, int* fd) {
   }
   auto* area = static_cast<layout::Area*>(mapped);
   ring::init_area(area, *generation);
-  *fd = memory;
-  open_read_only(fd);
+  *fd = open_read_only(memory);
   return area;
 }
 
 const layout::Area* map_area(int fd, std::uint64_t offset, std::uint64_t length,
-                             std::uint32_t generation, const layout::Area* at) {
+                             std::uint32_t generation, const void* at) {
   if (offset != 0 || length != layout::kAreaBytes) return nullptr;
   // Only a sealed memory object of the ordinary page size cannot be pulled away under our mapping.
   constexpr int kNeeded = F_SEAL_SHRINK | F_SEAL_GROW;
@@ -104,7 +85,7 @@ layout::Area* map_own_range(int fd, const wire::Location& where, std::uint32_t g
 }
 
 const layout::Area* map_peer(int fd, const wire::Location& where, std::uint32_t generation,
-                             std::uint64_t map_bytes, const layout::Area* at) {
+                             std::uint64_t map_bytes, const void* at) {
   if (where.object == wire::kObjectDescriptor) {
     return map_area(fd, where.offset, where.length, generation, at);
   }
@@ -112,17 +93,17 @@ const layout::Area* map_peer(int fd, const wire::Location& where, std::uint32_t 
   return checked(map_shared(fd, where, PROT_READ, at), where.length, generation);
 }
 
-const layout::Area* reserve_area(std::uint64_t bytes) {
+const void* reserve_memory(std::uint64_t bytes) {
   constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
   const std::uint64_t slack = bytes % kHugePage == 0 ? kHugePage : 0;
   auto* at =
       static_cast<std::uint8_t*>(sys::mmap(nullptr, bytes + slack, PROT_READ, kFlags, -1, 0));
-  if (at == nullptr || slack == 0) return reinterpret_cast<const layout::Area*>(at);
+  if (at == nullptr || slack == 0) return at;
   const std::uint64_t before =
       (kHugePage - reinterpret_cast<std::uintptr_t>(at) % kHugePage) % kHugePage;
   if (before != 0) sys::munmap(at, before);
   sys::munmap(at + before + bytes, slack - before);
-  return reinterpret_cast<const layout::Area*>(at + before);
+  return at + before;
 }
 
 void unmap_area(const layout::Area* area, std::uint64_t bytes) {

@@ -1,6 +1,6 @@
-// Where a connection's two areas come from.
+// Areas that are mapped alone, not as places of an arena (arenas/arena.h).
 //
-//   memory objects   made here, sealed, handed to the peer by descriptor (one kernel)
+//   memory objects   made here, sealed, handed to the peer by descriptor (partitions of one kernel)
 //   ranges           of the window's device; the own partition's driver chose and cleared them, and hands a descriptor
 //                    of the device along. The driver is believed (it is the window's owner, or root); the area's
 //                    header is checked all the same, and its bytes as always.
@@ -30,18 +30,18 @@ layout::Area* map_own_range(int fd, const wire::Location& where, std::uint32_t g
 
 // The peer's area, read-only: a memory object after checking seals, size, file system and header, or
 // (kObjectWindow) a range.
-// `at`: in place of reserve_area()'s pages, which are gone if it fails; null: anywhere.
+// `at`: in place of reserve_memory()'s pages, which are gone if it fails; null: anywhere.
 const layout::Area* map_peer(int fd, const wire::Location& where, std::uint32_t generation,
-                             std::uint64_t map_bytes, const layout::Area* at = nullptr);
+                             std::uint64_t map_bytes, const void* at = nullptr);
 // The memory object alone.
 const layout::Area* map_area(int fd, std::uint64_t offset, std::uint64_t length,
-                             std::uint32_t generation, const layout::Area* at = nullptr);
+                             std::uint32_t generation, const void* at = nullptr);
 
 // Whether `where` can be a range of the device behind `fd`. Of an ordinary file, and of a PCI BAR, the size is known.
 bool sound_range(int fd, const wire::Location& where, std::uint64_t map_bytes);
 
-// Addresses for an area, readable and zero; aligned for device DAX when `bytes` is a multiple of its granule.
-const layout::Area* reserve_area(std::uint64_t bytes = layout::kAreaBytes);
+// Addresses for `bytes`, readable and zero; aligned for device DAX when they are a multiple of its granule.
+const void* reserve_memory(std::uint64_t bytes);
 void unmap_area(const layout::Area* area, std::uint64_t bytes = layout::kAreaBytes);
 
 }  // namespace shunt::sockets

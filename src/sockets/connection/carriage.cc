@@ -20,10 +20,11 @@ bool apply(Connection* c, conn::CarriageEvent event) {
   }
 }
 
-void connected(Connection* c, const layout::Area* peer) {
-  assert(peer != nullptr);
-  // Release: whoever sees the pointer sees the generation of the area.
-  c->peer.store(peer, std::memory_order_release);
+void connected(Connection* c, const ring::PeerArea& peer) {
+  assert(peer.control != nullptr);
+  c->peer_segments = peer.segments;
+ // Release: whoever sees the pointer sees the generation of the area, and its segments.
+  c->peer.store(peer.control, std::memory_order_release);
   apply(c, conn::CarriageEvent::kConnected);
 }
 

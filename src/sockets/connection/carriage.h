@@ -20,7 +20,7 @@ inline conn::Carriage carriage(const Connection* c) {
 // True: this very event has changed it.
 bool apply(Connection* connection, conn::CarriageEvent event);
 // CONNECTED has come (or is about to be sent): `peer` is mapped.
-void connected(Connection* connection, const layout::Area* peer);
+void connected(Connection* connection, const ring::PeerArea& peer);
 
 // The peer has begun a downgrade and we have not followed yet.
 inline bool follow_due(const Connection* c) { return carriage(c) == conn::Carriage::kFollowing; }

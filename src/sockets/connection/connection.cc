@@ -3,6 +3,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "sockets/arenas/places.h"
 #include "sockets/connection/areas.h"
 #include "sys/kernel.h"
 
@@ -58,8 +59,13 @@ void reset(Connection* c) {
   c->space_lacks.store(0, std::memory_order_relaxed);
   c->switch_waits.store(0, std::memory_order_relaxed);
   c->own = nullptr;
+  c->own_segments = nullptr;
   c->peer.store(nullptr, std::memory_order_relaxed);
+  c->peer_segments = nullptr;
+  c->own_place = {};
+  c->peer_place = {};
   c->reserved = nullptr;
+  c->reserved_bytes = 0;
   c->relayed = false;
   c->map_bytes = layout::kAreaBytes;
   c->state = {};
@@ -125,11 +131,25 @@ void connections_after_fork() {
   free_pages = nullptr;
 }
 
-void unmap_areas(Connection* c) {
+void leave_areas(Connection* c) {
+  assert(c->tx.held_by_me() && c->rx.held_by_me());
   const layout::Area* peer = c->peer.load(std::memory_order_relaxed);
-  unmap_area(c->own, c->map_bytes);
-  unmap_area(peer, c->map_bytes);
-  if (c->reserved != peer) unmap_area(c->reserved, c->map_bytes);
+  if (c->reserved != nullptr) {
+    sys::munmap(const_cast<void*>(c->reserved), c->reserved_bytes);
+  } else if (c->peer_place.arena == nullptr) {
+    unmap_area(peer, c->map_bytes);
+  }
+  if (c->own_place.arena == nullptr) {
+    unmap_area(c->own, c->map_bytes);
+    return;
+  }
+  const ArenasLocked locked;
+  let_go({.own = c->own_place,
+          .peer = c->peer_place,
+          .peer_generation = c->reader.generation,
+          .last = c->holders.load(std::memory_order_acquire) == 0,
+          .written = c->writer.head,
+          .segments = c->writer.members | c->writer.released});
 }
 
 }  // namespace shunt::sockets

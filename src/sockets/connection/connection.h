@@ -20,6 +20,7 @@
 #include "ring/reader.h"
 #include "ring/state.h"
 #include "ring/writer.h"
+#include "sockets/arenas/arena.h"
 #include "sockets/thread/lock.h"
 #include "wire/endpoint.h"
 
@@ -69,9 +70,16 @@ struct Connection {
   std::atomic<std::uint32_t> space_lacks;   // how often a send found no room
   std::atomic<std::uint32_t> switch_waits;  // how often a ring has waited for a switching peer
 
+  // The areas' controls and segments, as ring::OwnArea and ring::PeerArea have them.
   alignas(64) layout::Area* own;
+  std::uint8_t* own_segments;
   std::atomic<const layout::Area*> peer;  // null until CONNECTED came
-  const layout::Area* reserved;  // a fork came first: where peer will be; see before_fork()
+  const std::uint8_t* peer_segments;
+  // Where they are: places in arenas, or (null) mapped alone.
+  PlaceRef own_place;
+  PlaceRef peer_place;
+  const void* reserved;  // a fork came first: where peer's memory will be; see before_fork()
+  std::uint64_t reserved_bytes;
   Lock state_lock;
   conn::State state;
   std::atomic<conn::Carriage> carriage;  // how bytes travel: see carriage.h
@@ -89,20 +97,28 @@ struct Connection {
   // Its areas are ranges of a device and its bell ends at the own partition's driver (driver/carriers/bell_relay.h),
   // which says in the own area how the other side ended: FateLine. Constant; there is no downgrade.
   bool relayed;
-  std::uint32_t map_bytes;  // of either area; what is unmapped
+  std::uint32_t map_bytes;  // of an area that is mapped alone
   bool connecting_side;     // gives way when both sides begin
   std::uint64_t rest_sent;  // of the own stream, moved over the bell: up to this position
   Lock options_lock;
   StoredOption options[kMaxStoredOptions];
 
-  ring::Writer write_end() { return {own, peer.load(std::memory_order_relaxed), &writer}; }
-  ring::Reader read_end() { return {own, peer.load(std::memory_order_relaxed), &reader}; }
+  ring::Writer write_end() {
+    return {{own, own_segments}, peer.load(std::memory_order_relaxed), &writer};
+  }
+  ring::Reader read_end() {
+    return {own, {peer.load(std::memory_order_relaxed), peer_segments}, &reader};
+  }
+  void use_own(const ring::OwnArea& area) {
+    own = area.control;
+    own_segments = area.segments;
+  }
 };
 static_assert(sizeof(Connection) <= 4096);
 
 // nullptr: no memory. The page is zeroed, holders is 1.
 Connection* allocate_connection();
-// The page itself; areas are unmapped by the caller before. tx and rx must be held by the caller,
+// The page itself, after leave_areas(). tx and rx must be held by the caller,
 // who must not touch them afterwards: they come back released.
 void free_connection(Connection* connection);
 // Before a fork: from now on pages in use may be shared with the child and are not used again.
@@ -142,7 +158,8 @@ inline bool epolls_rely_on(const Connection* c) {
          c->write_armed_epolls.load(std::memory_order_seq_cst) != 0;
 }
 
-// What the connection has mapped.
-void unmap_areas(Connection* connection);
+// The connection has ended in this process: it lets go of its places, and what it has mapped alone is unmapped. With tx
+// and rx held.
+void leave_areas(Connection* connection);
 
 }  // namespace shunt::sockets

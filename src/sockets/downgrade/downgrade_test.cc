@@ -366,7 +366,7 @@ TEST_F(DowngradeTest, NotAcceptedYet) {
   Connection* c = allocate_connection();
   std::uint32_t generation;
   int area;
-  c->own = make_area(&generation, &area);
+  c->use_own(make_area(&generation, &area));
   c->write_end().set_limit(layout::kStreamBytes);
   Socket* s = enter(bells[0], Kind::kConnection, AF_INET);
   s->connection = c;

@@ -31,7 +31,7 @@ struct OwnSearch {
 
 bool is_internal(int fd) {
   if (fd < sys::lowest_high()) return false;  // spare the search for common numbers
-  if (is_status_fd(fd)) return true;
+  if (is_status_fd(fd) || is_arena_fd(fd)) return true;
   OwnSearch search{fd, false};
   for_each(
       [](int, Socket* s, void* context) {

@@ -37,7 +37,15 @@ void settle_second_area(int fd, Socket* s, std::int64_t deadline_ns) {
     look_at_bell(fd, s);
   }
   if (c->peer.load(std::memory_order_relaxed) == nullptr && c->reserved == nullptr) {
-    c->reserved = reserve_area(c->map_bytes);
+    const Arena* arena = c->own_place.arena;
+    const std::uint64_t bytes = arena != nullptr ? arena->shape.bytes() : c->map_bytes;
+    c->reserved = reserve_memory(bytes);
+    c->reserved_bytes = bytes;
+    if (c->reserved == nullptr) {
+      // No memory object fits into nothing: CONNECTED will reset the connection, in both processes.
+      c->reserved = c;
+      c->reserved_bytes = 0;
+    }
   }
 }
 
@@ -56,6 +64,7 @@ void before_fork() {
         if (is_first(fd, s)) c->holders.fetch_add(1, std::memory_order_relaxed);
       },
       &deadline_ns, 0, table_limit());
+  arenas_before_fork();
   rouse_missed();
 }
 
@@ -76,6 +85,7 @@ void after_fork_in_child() {
   remember_process();
   sockets_after_fork();
   connections_after_fork();
+  arenas_after_fork();
   epolls_after_fork();
   listeners_after_fork();
   status_after_fork();

@@ -48,7 +48,7 @@ void destroy(Socket* s) {
     Connection* c = s->connection;
     c->tx.acquire();
     c->rx.acquire();
-    unmap_areas(c);
+    leave_areas(c);
     free_connection(c);
   }
   if (s->reservation >= 0) sys::close(s->reservation);

@@ -5,9 +5,11 @@
 
 #include "base/trace.h"
 #include "base/untrusted.h"
+#include "sockets/arenas/pairs.h"
 #include "sockets/bell/look.h"
 #include "sockets/connection/areas.h"
 #include "sockets/connection/carriage.h"
+#include "sockets/connection/peer_place.h"
 #include "sockets/options/option_setup.h"
 #include "sockets/process/config.h"
 #include "sockets/setup/driver_request.h"
@@ -95,8 +97,8 @@ bool check(Request* r, int bell, const Socket* listener) {
     return r->via_driver && m.own.object == wire::kObjectWindow && areas_from_driver() &&
            from_driver(bell);
   }
-  if (m.area.object != wire::kObjectDescriptor) return false;
-  if (r->via_driver) return from_driver(bell);
+  if (r->via_driver) return m.area.object == wire::kObjectDescriptor && from_driver(bell);
+  if (m.area.object != wire::kObjectPlace) return false;
   // A listener at one address is asked for that one; at the wildcard, for whatever its client says.
   if (l->local.is_any() && !is_local(m.destination)) return false;
   wire::Endpoint source;
@@ -124,11 +126,43 @@ bool tell_connected(const Request& r, const Parts& parts, int to) {
   wire::Message m;
   m.type = wire::MessageType::kConnected;
   m.generation = parts.generation;
-  const bool relayed = parts.connection->relayed;
-  m.area = relayed ? r.message.own : own_location();
+  const Connection* c = parts.connection;
+  m.area = c->relayed ? r.message.own : own_location();
+  if (c->own_place.arena != nullptr) {
+    m.area = place_location(c->own_place);
+    m.arena = c->own_place.arena->id;
+  }
   const wire::MessageBytes bytes = wire::encode(m);
-  return sys::send_fds(to, bytes.data(), bytes.size(), &parts.area_fd, relayed ? 0 : 1,
+  return sys::send_fds(to, bytes.data(), bytes.size(), &parts.area_fd, parts.area_fd >= 0 ? 1 : 0,
                        MSG_DONTWAIT) == static_cast<long>(bytes.size());
+}
+
+// The areas of a connection from here: places in a pair of arenas. 0, -EPROTO or -ENOMEM.
+long make_places(const Request& r, Parts* parts, ring::PeerArea* peer, Answer* answer) {
+  const wire::Location& area = r.message.area;
+  if (area.length > layout::kPlacesMax || area.offset >= area.length) return -EPROTO;
+  const Asked asked{r.fds[0], r.message.arena, static_cast<std::uint32_t>(area.length),
+                    static_cast<std::uint32_t>(area.offset)};
+  const Answering result = answer_place(asked, answer);
+  if (result != Answering::kYes) return result == Answering::kNonsense ? -EPROTO : -ENOMEM;
+  own_place(parts, answer->own, answer->generation);
+  parts->connection->peer_place = answer->peer;
+  const Arena* theirs = answer->peer.arena;
+  *peer = checked_place(theirs->header, theirs->shape, asked.index, r.message.generation);
+  return 0;
+}
+
+// Both areas, mapped. `peer` may lack its control then: it is not what it should be. 0, -EPROTO or -ENOMEM.
+long make_areas(const Request& r, Parts* parts, ring::PeerArea* peer, Answer* answer) {
+  Connection* c = parts->connection;
+  if (r.message.area.object == wire::kObjectPlace) return make_places(r, parts, peer, answer);
+  const bool given = r.message.area.object == wire::kObjectWindow;
+  if (given ? !adopt_range(parts, r.fds[0], r.message.own, r.message.own_generation)
+            : !own_object(parts)) {
+    return -ENOMEM;
+  }
+  *peer = map_peer(r.fds[0], r.message.area, r.message.generation, c->map_bytes);
+  return 0;
 }
 
 // Maps both areas, tells the other side, and gives the bell its descriptor.
@@ -136,25 +170,31 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
               bool relocate) {
   int bell = *bell_slot;
   Parts parts;
-  const bool relayed = r->message.area.object == wire::kObjectWindow;
-  if (!make_parts(&parts, !relayed)) return -ENOMEM;
+  if (!make_parts(&parts)) return -ENOMEM;
   Connection* c = parts.connection;
-  if (relayed && !adopt_range(&parts, r->fds[0], r->message.own, r->message.own_generation)) {
-    discard(&parts);
-    return -ENOMEM;
-  }
-  const layout::Area* peer =
-      map_peer(r->fds[0], r->message.area, r->message.generation, c->map_bytes);
+  ring::PeerArea peer = nullptr;
+  Answer answer;
+  const long made = make_areas(*r, &parts, &peer, &answer);
   c->reader.generation = r->message.generation;
-  if (peer != nullptr) connected(c, peer);
+  if (made != 0) {
+    discard(&parts);
+    return made;
+  }
+  if (peer.control != nullptr) connected(c, peer);
   c->local = r->message.destination;
   c->remote = r->message.source;
   c->nonblocking.store((flags & SOCK_NONBLOCK) != 0, std::memory_order_relaxed);
 
-  const bool told = peer != nullptr && tell_connected(*r, parts, r->via_driver ? r->fds[1] : bell);
+  if (answer.own.arena != nullptr) parts.area_fd = answer.fd;
+  const bool told =
+      peer.control != nullptr && tell_connected(*r, parts, r->via_driver ? r->fds[1] : bell);
+  if (answer.own.arena != nullptr) {
+    answer_sent(answer, told);
+    parts.area_fd = -1;  // the arena's
+  }
   // A client that has gone meanwhile is accepted all the same, as by TCP: what it wrote is read. But
   // one that gave up while its request was with the drivers was never connected.
-  if (peer == nullptr || (!told && r->via_driver && untouched(peer))) {
+  if (peer.control == nullptr || (!told && r->via_driver && untouched(peer.control))) {
     discard(&parts);
     return -EPROTO;
   }

@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "base/trace.h"
+#include "sockets/arenas/links.h"
 #include "sockets/connection/areas.h"
 #include "sockets/options/option_setup.h"
 #include "sockets/process/config.h"
@@ -97,6 +98,7 @@ struct Attempt {
   bool nonblocking;
   const wire::Partition* partition;  // null: direct
   int bell;                          // direct: connected; else made here
+  LinkKey listener;                  // direct: who was reached
 };
 
 bool areas_given(const Attempt& a) { return a.partition != nullptr && areas_from_driver(); }
@@ -112,23 +114,37 @@ bool request_area(Attempt& a, Parts* parts, const wire::Message& m, wire::Reason
   return adopted;
 }
 
+// Straight to the listener: a place of the arena that belongs to it.
+bool tell_listener(const Attempt& a, Parts* parts, wire::Message m, wire::Reason* reason) {
+  Offer offer;
+  *reason = wire::Reason::kNoMemory;
+  if (!offer_place(a.listener, &offer)) return false;
+  own_place(parts, offer.place, offer.generation);
+  m.generation = offer.generation;
+  m.area = place_location(offer.place);
+  m.arena = offer.place.arena->id;
+  const wire::MessageBytes bytes = wire::encode(m);
+  const int fds[2] = {offer.fd, a.fd};
+  // Not a cancellation point, and the backlog's buffer takes a first message always.
+  const bool told = sys::send_fds(a.bell, bytes.data(), bytes.size(), fds, 2, MSG_DONTWAIT) ==
+                    static_cast<long>(bytes.size());
+  offer_sent(offer, told);
+  *reason = wire::Reason::kRefused;
+  return told;
+}
+
 bool deliver(Attempt& a, Parts& parts, const wire::Endpoint& source, wire::Reason* reason) {
   wire::Message m;
   m.type = wire::MessageType::kConnect;
-  m.generation = parts.generation;
   m.source = source;
   m.destination = a.destination;
+  if (a.partition == nullptr) return tell_listener(a, &parts, m, reason);
   if (areas_given(a)) return request_area(a, &parts, m, reason);
+  if (!own_object(&parts)) return false;
+  m.generation = parts.generation;
   m.area = own_location();
-  if (a.partition != nullptr) {
-    a.bell = request_from_driver(m, parts.area_fd, a.fd, a.nonblocking, reason, nullptr);
-    return a.bell >= 0;
-  }
-  const wire::MessageBytes bytes = wire::encode(m);
-  const int fds[2] = {parts.area_fd, a.fd};
-  *reason = wire::Reason::kRefused;
-  return sys::send_fds(a.bell, bytes.data(), bytes.size(), fds, 2, 0) ==
-         static_cast<long>(bytes.size());
+  a.bell = request_from_driver(m, parts.area_fd, a.fd, a.nonblocking, reason, nullptr);
+  return a.bell >= 0;
 }
 
 // Everything from a route to an installed connection. False with *reason: nothing has changed.
@@ -145,7 +161,7 @@ bool establish(Attempt& a, wire::Reason* reason) {
     *reason = wire::Reason::kBadSource;
     return false;
   }
-  if (!make_parts(&parts, !areas_given(a))) return false;
+  if (!make_parts(&parts)) return false;
   const auto delivered = [&] {
     const Undo undo([&parts] { discard(&parts); });
     return deliver(a, parts, source, reason);
@@ -213,9 +229,9 @@ Outcome attempt(int fd, Socket* s, const sockaddr* address, socklen_t length, bo
   if (s->forbidden) return fall_back(fd, s, s->reason);
 
   const wire::Endpoint destination = resolve_any(parsed.value());
-  Attempt a{fd, s, destination, nonblocking, nullptr, -1};
+  Attempt a{fd, s, destination, nonblocking, nullptr, -1, {}};
   wire::Reason reason;
-  a.bell = find_rendezvous(fd, destination, a.nonblocking, &reason);
+  a.bell = find_rendezvous(fd, destination, a.nonblocking, &a.listener, &reason);
   if (a.bell == -EINTR) return -EINTR;
   bool done = false;
   if (a.bell >= 0) {

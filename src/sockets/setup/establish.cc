@@ -8,23 +8,31 @@
 
 namespace shunt::sockets {
 
-bool make_parts(Parts* parts, bool own_area) {
+bool make_parts(Parts* parts) {
   parts->connection = allocate_connection();
-  if (parts->connection == nullptr) return false;
-  if (!own_area) return true;
-  parts->connection->own = make_area(&parts->generation, &parts->area_fd);
-  if (parts->connection->own == nullptr) {
-    discard(parts);
-    return false;
-  }
+  return parts->connection != nullptr;
+}
+
+bool own_object(Parts* parts) {
+  layout::Area* area = make_area(&parts->generation, &parts->area_fd);
+  if (area == nullptr) return false;
+  parts->connection->use_own(area);
   parts->connection->write_end().set_limit(layout::kStreamBytes);
   return true;
+}
+
+void own_place(Parts* parts, const PlaceRef& place, std::uint32_t generation) {
+  Connection* c = parts->connection;
+  c->own_place = place;
+  c->use_own({own_control(place), own_segments(place)});
+  c->write_end().set_limit(layout::kStreamBytes);
+  parts->generation = generation;
 }
 
 bool adopt_range(Parts* parts, int device, const wire::Location& where, std::uint32_t generation) {
   Connection* c = parts->connection;
   const std::uint32_t map_bytes = area_map_bytes();
-  c->own = map_own_range(device, where, generation, map_bytes);
+  c->use_own(map_own_range(device, where, generation, map_bytes));
   if (c->own == nullptr) return false;
   c->relayed = true;
   calibrate_far();
@@ -42,12 +50,19 @@ void discard(Parts* parts) {
   if (c == nullptr) return;
   c->tx.acquire();
   c->rx.acquire();
-  unmap_areas(c);
+  c->holders.store(0, std::memory_order_relaxed);
+  leave_areas(c);
   free_connection(c);
 }
 
 wire::Location own_location() {
   return {.object = wire::kObjectDescriptor, .offset = 0, .length = layout::kAreaBytes};
+}
+
+wire::Location place_location(const PlaceRef& place) {
+  return {.object = wire::kObjectPlace,
+          .offset = place.index,
+          .length = place.arena->shape.places};
 }
 
 void install(int fd, Socket* socket, Connection* connection, const char* peer_partition) {

@@ -20,11 +20,12 @@ bool trusted_user(std::uint32_t uid, const wire::Endpoint& e) {
   return owner.ok() && owner.value() == uid;
 }
 
-bool trusted(int bell, const wire::Endpoint& e) {
+bool trusted(int bell, const wire::Endpoint& e, LinkKey* listener) {
   ucred cred{};
   socklen_t length = sizeof cred;
-  return sys::getsockopt(bell, SOL_SOCKET, SO_PEERCRED, &cred, &length) == 0 &&
-         trusted_user(cred.uid, e);
+  if (sys::getsockopt(bell, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0) return false;
+  *listener = {cred.pid, cred.uid, e};
+  return trusted_user(cred.uid, e);
 }
 
 // Of somebody whose backlog is full, and who can be asked for his name only. Where the kernel does not say who he is,
@@ -58,13 +59,14 @@ int wait_for_room(int bell, const wire::UnixName& name, int fd) {
 
 // A bell connected to `name` and to somebody trusted. -ECONNREFUSED: nobody has the name;
 // -EPERM: a stranger has; -EAGAIN: the backlog is full; -EINTR; -ENOMEM: no descriptor.
-int reach(const wire::UnixName& name, const wire::Endpoint& e, int fd, bool nonblocking) {
+int reach(const wire::UnixName& name, const wire::Endpoint& e, int fd, bool nonblocking,
+          LinkKey* listener) {
   const int bell = sys::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (bell < 0) return -ENOMEM;
   int r = connect_bell(bell, name);
   if (r == -EAGAIN && !trusted_name(name, e)) r = -EPERM;
   if (r == -EAGAIN && !nonblocking) r = wait_for_room(bell, name, fd);
-  if (r == 0 && trusted(bell, e)) return bell;
+  if (r == 0 && trusted(bell, e, listener)) return bell;
   sys::close(bell);
   return r == 0 ? -EPERM : r;
 }
@@ -72,7 +74,7 @@ int reach(const wire::UnixName& name, const wire::Endpoint& e, int fd, bool nonb
 }  // namespace
 
 int find_rendezvous(int fd, const wire::Endpoint& destination, bool nonblocking,
-                    wire::Reason* reason) {
+                    LinkKey* listener, wire::Reason* reason) {
   // Before any name is asked: whose it is says nothing about an address that belongs to another machine.
   *reason = wire::Reason::kNotInWindow;
   if (!is_local(destination)) return -1;
@@ -80,7 +82,7 @@ int find_rendezvous(int fd, const wire::Endpoint& destination, bool nonblocking,
   const int count = wire::rendezvous_candidates(destination, names);
   *reason = wire::Reason::kNoListener;
   for (int i = 0; i < count; ++i) {
-    const int bell = reach(names[i], destination, fd, nonblocking);
+    const int bell = reach(names[i], destination, fd, nonblocking, listener);
     if (bell >= 0 || bell == -EINTR) return bell;
     if (bell == -EAGAIN || bell == -ENOMEM) {
       *reason = bell == -EAGAIN ? wire::Reason::kBacklogFull : wire::Reason::kNoMemory;

@@ -73,7 +73,7 @@ struct HostileDriver : testing::Test {
 
 TEST_F(HostileDriver, TheOwnerIsBelieved) {
   if (::geteuid() != 0) GTEST_SKIP() << "compared with the test of a stranger, which needs root";
-  Liar driver;
+  Liar driver(ring::Form::kWhole);
   request_as_driver(server, driver, bells[1]);
   const End accepted = server.accept();
   ASSERT_TRUE(accepted.shunted());
@@ -85,7 +85,7 @@ TEST_F(HostileDriver, AStrangerIsNot) {
   const pid_t child = ::fork();
   if (child == 0) {
     if (::setresuid(kStranger, kStranger, kStranger) != 0) ::_exit(1);
-    Liar stranger;
+    Liar stranger(ring::Form::kWhole);
     request_as_driver(server, stranger, bells[1]);
     ::_exit(stranger.hung_up() && !HasFailure() ? 0 : 2);
   }

@@ -21,11 +21,10 @@ namespace {
 using layout::kSegmentBytes;
 using layout::kSegmentCount;
 
-// Any word, most often of the control lines.
-void noise(layout::Area* area, std::mt19937_64& random) {
-  const std::size_t limit = random() % 4 == 0 ? layout::kAreaBytes : layout::kSegmentsOffset;
-  auto* bytes = reinterpret_cast<std::uint8_t*>(area);
-  reinterpret_cast<std::atomic<std::uint64_t>*>(bytes + random() % (limit / 8) * 8)
+// Any word, most often of the arena's header and the control lines.
+void noise(std::span<std::uint8_t> memory, std::mt19937_64& random) {
+  const std::size_t limit = random() % 4 == 0 ? memory.size() : layout::kSegmentsOffset;
+  reinterpret_cast<std::atomic<std::uint64_t>*>(memory.data() + random() % (limit / 8) * 8)
       ->store(random());
 }
 
@@ -71,7 +70,7 @@ struct Scribbler {
       : thread([this, &liar, wild, seed] {
           std::mt19937_64 random(seed);
           for (std::uint64_t i = 1; !stop.load(std::memory_order_relaxed); ++i) {
-            wild ? noise(liar.area, random) : plausible(liar.area, random);
+            wild ? noise(liar.memory(), random) : plausible(liar.area, random);
             if (i % 64 != 0) continue;
             const std::uint8_t byte = static_cast<std::uint8_t>(random());
             ::send(liar.bell, &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -11,6 +11,8 @@
 namespace shunt::sockets {
 namespace {
 
+constexpr std::uint64_t kArenaBytes = layout::ArenaShape{1}.bytes();
+
 // A CONNECT about to be sent, with what a case changes in it. The descriptors are closed after it.
 struct Offer {
   wire::Message message;
@@ -32,10 +34,10 @@ int memory(const char* name, unsigned flags, std::size_t size, int seals) {
   return fd;
 }
 
-int file_of_area_size(const char* directory) {
+int file_of_arena_size(const char* directory) {
   const int fd = ::open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
   if (fd < 0) return ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (::ftruncate(fd, layout::kAreaBytes) != 0) ADD_FAILURE();
+  if (::ftruncate(fd, kArenaBytes) != 0) ADD_FAILURE();
   return fd;
 }
 
@@ -109,18 +111,29 @@ const std::vector<Case>& malformed_connects() {
          while (o.fds.size() < 4) o.fds.push_back(::dup(o.fds[1]));
          std::swap(o.fds[0], o.fds[1]);
        }},
-      {"AreaNotSealed",
-       [](Offer& o) { o.replace(0, memory("area", 0, layout::kAreaBytes, F_SEAL_GROW)); }},
-      {"AreaTooSmall", [](Offer& o) { o.replace(0, memory("area", 0, 4096, kSeals)); }},
-      {"AreaEmpty", [](Offer& o) { o.replace(0, memory("area", 0, layout::kAreaBytes, kSeals)); }},
-      {"AreaOfHugePages",
-       [](Offer& o) { o.replace(0, memory("area", MFD_HUGETLB, 6 << 20, kSeals)); }},
-      {"AreaIsARegularFile", [](Offer& o) { o.replace(0, file_of_area_size("/tmp")); }},
-      {"AreaIsATmpfsFile", [](Offer& o) { o.replace(0, file_of_area_size("/dev/shm")); }},
-      {"AreaIsADirectory", [](Offer& o) { o.replace(0, ::open("/", O_RDONLY | O_CLOEXEC)); }},
+      {"ArenaNotSealed",
+       [](Offer& o) { o.replace(0, memory("arena", 0, kArenaBytes, F_SEAL_GROW)); }},
+      {"ArenaTooSmall", [](Offer& o) { o.replace(0, memory("arena", 0, 4096, kSeals)); }},
+      {"ArenaEmpty", [](Offer& o) { o.replace(0, memory("arena", 0, kArenaBytes, kSeals)); }},
+      {"ArenaOfHugePages",
+       [](Offer& o) { o.replace(0, memory("arena", MFD_HUGETLB, 6 << 20, kSeals)); }},
+      {"ArenaIsARegularFile", [](Offer& o) { o.replace(0, file_of_arena_size("/tmp")); }},
+      {"ArenaIsATmpfsFile", [](Offer& o) { o.replace(0, file_of_arena_size("/dev/shm")); }},
+      {"ArenaIsADirectory", [](Offer& o) { o.replace(0, ::open("/", O_RDONLY | O_CLOEXEC)); }},
       {"WrongGeneration", [](Offer& o) { ++o.message.generation; }},
-      {"OffsetIntoTheArea", [](Offer& o) { o.message.area.offset = 4096; }},
-      {"LengthBeyondTheArea", [](Offer& o) { o.message.area.length = ~std::uint64_t{0}; }},
+      {"PlaceBehindTheLast", [](Offer& o) { o.message.area.offset = 1; }},
+      {"PlaceFarBehindTheLast", [](Offer& o) { o.message.area.offset = ~std::uint64_t{0}; }},
+      {"MorePlacesThanTheArenaHas", [](Offer& o) { o.message.area.length = 2; }},
+      {"MorePlacesThanAnArenaMayHave", [](Offer& o) { o.message.area.length = 1 << 20; }},
+      {"NoPlaces", [](Offer& o) { o.message.area.length = 0; }},
+      {"PlacesBeyondAllBounds", [](Offer& o) { o.message.area.length = ~std::uint64_t{0}; }},
+      {"AnotherArena", [](Offer& o) { ++o.message.arena.low; }},
+      {"NoArena", [](Offer& o) { o.message.arena = {}; }},
+      {"AnAreaOfItsOwn",
+       [](Offer& o) {
+         o.message.arena = {};
+         o.message.area = {wire::kObjectDescriptor, 0, layout::kAreaBytes};
+       }},
       {"UnknownObject", [](Offer& o) { o.message.area.object = 7; }},
       {"ReservationIsNoSocket",
        [](Offer& o) { o.replace(1, ::open("/dev/null", O_RDONLY | O_CLOEXEC)); }},
@@ -260,7 +273,7 @@ TEST_F(HostileSetup, AnswersThatAreNonsenseReset) {
       {"wrong object", [](const Liar& l) { answer(l, connected_message(l), l.bell); }},
       {"wrong generation", changed([](wire::Message& m) { ++m.generation; })},
       {"wrong type", changed([](wire::Message& m) { m.type = wire::MessageType::kRefused; })},
-      {"wrong length", changed([](wire::Message& m) { m.area.length = 1; })},
+      {"wrong length", changed([](wire::Message& m) { m.area.length = 2; })},
   };
   for (const auto& [name, say] : answers) {
     SCOPED_TRACE(name);

@@ -177,13 +177,13 @@ TEST_F(Relayed, IsNotHandedOn) {
 TEST_F(Relayed, AForkBeforeConnectedKeepsTheAddresses) {
   ASSERT_EQ(0, connect(kOwn, kOwnGeneration, reopened(driver.device)));
   before_fork();
-  const layout::Area* reserved = client.connection()->reserved;
+  const void* reserved = client.connection()->reserved;
   ASSERT_NE(nullptr, reserved);
   EXPECT_EQ(0u, reinterpret_cast<std::uintptr_t>(reserved) % (2u << 20));
   driver.connected();
   driver.write(5);
   EXPECT_EQ(5, receive());
-  EXPECT_EQ(reserved, client.connection()->peer.load());
+  EXPECT_EQ(reserved, static_cast<const void*>(client.connection()->peer.load()));
 }
 
 TEST_F(Relayed, GrantsThatAreNoneLeaveNothingBehind) {
@@ -229,6 +229,7 @@ struct RelayedListener : testing::Test {
     m.flags = wire::kViaDriver;
     m.source = kThere;
     m.area = kPeer;
+    m.arena = {};
     m.generation = kPeerGeneration;
     m.own = own;
     m.own_generation = kOwnGeneration;

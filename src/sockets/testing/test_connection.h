@@ -91,7 +91,7 @@ struct ShuntedPair {
     end->fd = bell;
     Connection* c = allocate_connection();
     ASSERT_NE(nullptr, c);
-    c->own = make_area(&end->generation, &end->area_fd);
+    c->use_own(make_area(&end->generation, &end->area_fd));
     ASSERT_NE(nullptr, c->own);
     end->socket = enter(bell, Kind::kConnection, static_cast<std::uint16_t>(family));
     ASSERT_NE(nullptr, end->socket);

@@ -10,10 +10,14 @@
 #include <filesystem>
 #include <fstream>
 #include <future>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "layout/status_page.h"
+#include "sockets/arenas/links.h"
+#include "sockets/arenas/pairs.h"
+#include "sockets/arenas/places.h"
 #include "sockets/holders/descriptors.h"
 #include "sockets/process/status.h"
 #include "sockets/setup/connect.h"
@@ -112,21 +116,47 @@ struct Server {
 };
 
 // What a hostile side has in hand: a good area, which it may spoil, and a bell.
+// The area is a place in an arena of one, or whole, as it comes by way of the drivers.
 struct Liar {
+  ring::Form form;
   std::uint32_t generation = 0;
   int area_fd = -1;
-  layout::Area* area = make_area(&generation, &area_fd);
+  PlaceRef place;
+  layout::Area* area = form == ring::Form::kPlace ? make_place() : make_area(&generation, &area_fd);
   int bell = -1;
   ring::WriterState state{};
-  ring::Writer writer{area, nullptr, &state};
+  ring::Writer writer;
 
-  Liar() { writer.set_limit(layout::kStreamBytes); }
+  explicit Liar(ring::Form of = ring::Form::kPlace)
+      : form(of),
+        writer(of == ring::Form::kPlace ? ring::OwnArea{area, own_segments(place)} : area, nullptr,
+               &state) {
+    writer.set_limit(layout::kStreamBytes);
+  }
   Liar(const Liar&) = delete;
   Liar& operator=(const Liar&) = delete;
   ~Liar() {
-    unmap_area(area);
+    if (form == ring::Form::kPlace) {
+      const ArenasLocked locked;
+      let_go({.own = place, .peer = {}, .last = true});
+    } else {
+      unmap_area(area);
+    }
     if (area_fd >= 0) ::close(area_fd);
     if (bell >= 0) ::close(bell);
+  }
+  layout::Area* make_place() {
+    const ArenasLocked locked;
+    Arena* arena = make_arena(1);
+    EXPECT_TRUE(take_any(arena, &place, &generation));
+    drop(arena);  // the place holds it
+    area_fd = ::fcntl(arena->fd, F_DUPFD_CLOEXEC, 3);
+    return own_control(place);
+  }
+  // All that it writes and the victim reads.
+  std::span<std::uint8_t> memory() const {
+    if (form == ring::Form::kWhole) return {reinterpret_cast<std::uint8_t*>(area), layout::kAreaBytes};
+    return {reinterpret_cast<std::uint8_t*>(place.arena->own), place.arena->shape.bytes()};
   }
   void write(std::size_t size) {
     const std::string bytes(size, 'x');
@@ -152,8 +182,16 @@ struct Liar {
     m.type = wire::MessageType::kConnect;
     m.generation = generation;
     m.destination = to;
-    m.area = {wire::kObjectDescriptor, 0, layout::kAreaBytes};
+    name_area(&m);
     return m;
+  }
+  void name_area(wire::Message* m) const {
+    if (form == ring::Form::kPlace) {
+      m->area = {wire::kObjectPlace, place.index, place.arena->shape.places};
+      m->arena = place.arena->id;
+    } else {
+      m->area = {wire::kObjectDescriptor, 0, layout::kAreaBytes};
+    }
   }
   void send_connect(const Server& server) const {
     wire::Endpoint source;
@@ -203,7 +241,7 @@ inline wire::Message connected_message(const Liar& liar) {
   wire::Message m;
   m.type = wire::MessageType::kConnected;
   m.generation = liar.generation;
-  m.area = {wire::kObjectDescriptor, 0, layout::kAreaBytes};
+  liar.name_area(&m);
   return m;
 }
 
@@ -253,7 +291,8 @@ inline std::uint64_t untrusted_resets() {
   return page->resets_untrusted.load();
 }
 
-// What a process could leak: descriptors and mapped areas.
+// What a process could leak: descriptors and mapped areas. Arenas that are kept for the next connection are given up
+// first, so what is counted is in use.
 struct Holdings {
   std::size_t descriptors = 0;
   std::size_t areas = 0;
@@ -261,12 +300,17 @@ struct Holdings {
 
   static Holdings now() {
     Holdings h;
+    {
+      const ArenasLocked locked;
+      drop_links();
+      drop_pairs();
+    }
     for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
       h.descriptors += !entry.path().empty();
     }
     std::ifstream maps("/proc/self/maps");
     for (std::string line; std::getline(maps, line);) {
-      h.areas += line.find("/memfd:shunt-area") != std::string::npos;
+      h.areas += line.find("/memfd:shunt-are") != std::string::npos;  // areas and arenas
     }
     return h;
   }

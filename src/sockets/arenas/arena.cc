@@ -1,0 +1,285 @@
+#include "sockets/arenas/arena.h"
+
+#include <linux/magic.h>
+#include <sys/resource.h>
+
+#include <cassert>
+#include <cstring>
+
+#include "sockets/arenas/links.h"
+#include "sockets/arenas/pairs.h"
+#include "sockets/arenas/places.h"
+#include "sockets/arenas/read_only.h"
+#include "sys/kernel.h"
+#include "wire/version.h"
+
+namespace shunt::sockets {
+namespace {
+
+constexpr std::size_t kArenasInChunk = 32;
+constexpr std::size_t kPageBytes = 4096;
+
+Lock arenas_lock;
+Arena* free_arenas = nullptr;
+// Every Arena that was ever made lies in one of these.
+struct Chunk {
+  Chunk* next;
+  Arena arenas[kArenasInChunk];
+};
+std::atomic<Chunk*> chunks{nullptr};
+
+Arena* allocate() {
+  assert(arenas_lock.held_by_me());
+  if (free_arenas == nullptr) {
+    auto* chunk = static_cast<Chunk*>(sys::mmap(
+        nullptr, sizeof(Chunk), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (chunk == nullptr) return nullptr;
+    for (Arena& a : chunk->arenas) {
+      a.fd = -1;
+      a.next_free = free_arenas;
+      free_arenas = &a;
+    }
+    chunk->next = chunks.load(std::memory_order_relaxed);
+    chunks.store(chunk, std::memory_order_release);
+  }
+  Arena* a = free_arenas;
+  free_arenas = a->next_free;
+  *a = {};
+  a->fd = -1;
+  a->holders = 1;
+  return a;
+}
+
+template <typename Visit>
+void for_each_arena(Visit visit) {
+  for (Chunk* c = chunks.load(std::memory_order_acquire); c != nullptr; c = c->next) {
+    for (Arena& a : c->arenas) {
+      if (a.holders != 0) visit(a);
+    }
+  }
+}
+
+std::size_t places_bytes(std::uint32_t places) {
+  return (places * sizeof(Place) + kPageBytes - 1) & ~(kPageBytes - 1);
+}
+
+// Where memory is locked as it is mapped (mlockall), a large mapping would be filled with pages at once. So it is
+// mapped without access, unlocked, and made accessible then. Under RLIMIT_MEMLOCK it fails, as any mapping does.
+void* map_unlocked(std::uint64_t bytes, int protection, int fd, void* at) {
+  void* mapped = sys::mmap(at, bytes, PROT_NONE,
+                           MAP_SHARED | MAP_NORESERVE | (at != nullptr ? MAP_FIXED : 0), fd, 0);
+  if (mapped == nullptr) return nullptr;
+  sys::raw(SYS_munlock, sys::arg(mapped), static_cast<long>(bytes));
+  if (sys::raw(SYS_mprotect, sys::arg(mapped), static_cast<long>(bytes), protection) == 0)
+    return mapped;
+  sys::munmap(mapped, bytes);
+  return nullptr;
+}
+
+// Beyond it ftruncate() would send SIGXFSZ.
+bool over_file_limit(std::uint64_t bytes) {
+  rlimit limit{};
+  return sys::raw(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, sys::arg(&limit)) == 0 &&
+         limit.rlim_cur < bytes;
+}
+
+// Sealed, of this user alone, and opened for reading at `*fd`; mapped for writing. nullptr: no.
+layout::ArenaHeader* make_object(std::uint64_t bytes, int* fd) {
+  if (over_file_limit(bytes)) return nullptr;
+  const int memory = sys::memfd_create("shunt-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (memory < 0) return nullptr;
+  void* mapped = nullptr;
+  if (sys::raw(SYS_fchmod, memory, 0400) == 0 && sys::ftruncate(memory, bytes) == 0 &&
+      sys::fcntl(memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0) {
+    mapped = map_unlocked(bytes, PROT_READ | PROT_WRITE, memory, nullptr);
+  }
+  if (mapped == nullptr) {
+    sys::close(memory);
+    return nullptr;
+  }
+  *fd = sys::move_high(open_read_only(memory));
+  return static_cast<layout::ArenaHeader*>(mapped);
+}
+
+void write_header(Arena* a) {
+  layout::ArenaHeader* h = a->own;
+  h->version = wire::kLayoutVersion;
+  h->header_bytes = sizeof *h;
+  h->places = a->shape.places;
+  h->control_bytes = sizeof(layout::Area);
+  h->arena_bytes = a->shape.bytes();
+  h->id = a->id;
+  h->magic = layout::kArenaMagic;
+}
+
+bool sound(const layout::ArenaHeader& h, const wire::ArenaId& id, layout::ArenaShape shape) {
+  return h.magic == layout::kArenaMagic && h.version == wire::kLayoutVersion &&
+         h.header_bytes == sizeof h && h.places == shape.places &&
+         h.control_bytes == sizeof(layout::Area) && h.arena_bytes == shape.bytes() && h.id == id;
+}
+
+void destroy(Arena* a) {
+  for (std::uint32_t i = 0; a->own != nullptr && i < a->shape.places; ++i) {
+    if (a->places[i].state == PlaceState::kWaiting) drop(a->places[i].peer);
+    forget_kept(&a->places[i]);
+  }
+  for (std::uint32_t i = 0; i < a->known_count; ++i) drop(a->known[i]);
+  sys::munmap(const_cast<layout::ArenaHeader*>(a->header), a->shape.bytes());
+  if (a->places != nullptr && a->places != &a->single)
+    sys::munmap(a->places, places_bytes(a->shape.places));
+  if (a->fd >= 0) sys::close(a->fd);
+  a->fd = -1;
+  a->next_free = free_arenas;
+  free_arenas = a;
+}
+
+}  // namespace
+
+ArenasLocked::ArenasLocked() { arenas_lock.acquire(); }
+ArenasLocked::~ArenasLocked() { arenas_lock.release(); }
+
+Arena* make_arena(std::uint32_t places) {
+  Arena* a = allocate();
+  if (a == nullptr) return nullptr;
+  a->shape = {places};
+  assert(a->shape.sound());
+  a->places = &a->single;
+  if (places > 1) {
+    a->places = static_cast<Place*>(sys::mmap(nullptr, places_bytes(places), PROT_READ | PROT_WRITE,
+                                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  }
+  if (a->places != nullptr) a->own = make_object(a->shape.bytes(), &a->fd);
+  const bool named = a->own != nullptr && sys::getrandom(&a->id, sizeof a->id) == sizeof a->id &&
+                     sys::getrandom(&a->generation, sizeof a->generation) ==
+                         sizeof a->generation;
+  a->header = a->own;
+  if (!named) {
+    if (a->own != nullptr) {
+      drop(a);
+      return nullptr;
+    }
+    if (a->places != nullptr && places > 1) sys::munmap(a->places, places_bytes(places));
+    a->holders = 0;
+    a->next_free = free_arenas;
+    free_arenas = a;
+    return nullptr;
+  }
+  write_header(a);
+  a->cursor = places - 1;
+  return a;
+}
+
+const layout::ArenaHeader* map_arena_at(int fd, const wire::ArenaId& id, std::uint32_t places,
+                                        void* at) {
+  const layout::ArenaShape shape{places};
+  if (!shape.sound() || id.none()) return nullptr;
+  // Only a sealed memory object of the ordinary page size cannot be pulled away under our mapping.
+  constexpr int kNeeded = F_SEAL_SHRINK | F_SEAL_GROW;
+  const int seals = sys::fcntl(fd, F_GET_SEALS);
+  if (seals < 0 || (seals & kNeeded) != kNeeded) return nullptr;
+  struct stat st;
+  struct statfs fs;
+  if (sys::fstat(fd, &st) != 0 || static_cast<std::uint64_t>(st.st_size) != shape.bytes())
+    return nullptr;
+  if (sys::fstatfs(fd, &fs) != 0 || fs.f_type != TMPFS_MAGIC) return nullptr;
+  void* mapped = map_unlocked(shape.bytes(), PROT_READ, fd, at);
+  if (mapped == nullptr) return nullptr;
+  // A private copy is what is checked.
+  alignas(layout::ArenaHeader) std::uint8_t copy[sizeof(layout::ArenaHeader)];
+  std::memcpy(copy, mapped, sizeof copy);
+  if (sound(*reinterpret_cast<const layout::ArenaHeader*>(copy), id, shape))
+    return static_cast<const layout::ArenaHeader*>(mapped);
+  sys::munmap(mapped, shape.bytes());
+  return nullptr;
+}
+
+Arena* map_arena(int fd, const wire::ArenaId& id, std::uint32_t places) {
+  const layout::ArenaHeader* header = map_arena_at(fd, id, places, nullptr);
+  if (header == nullptr) return nullptr;
+  Arena* a = allocate();
+  if (a == nullptr) {
+    sys::munmap(const_cast<layout::ArenaHeader*>(header), layout::ArenaShape{places}.bytes());
+    return nullptr;
+  }
+  a->header = header;
+  a->shape = {places};
+  a->id = id;
+  return a;
+}
+
+void hold(Arena* arena) {
+  assert(arenas_lock.held_by_me() && arena->holders != 0);
+  ++arena->holders;
+}
+
+void drop(Arena* arena) {
+  assert(arenas_lock.held_by_me() && arena->holders != 0);
+  if (--arena->holders == 0) destroy(arena);
+}
+
+layout::Area* own_control(const PlaceRef& place) {
+  auto* base = reinterpret_cast<std::uint8_t*>(place.arena->own);
+  return reinterpret_cast<layout::Area*>(base + place.arena->shape.control_offset(place.index));
+}
+
+std::uint8_t* own_segments(const PlaceRef& place) {
+  return reinterpret_cast<std::uint8_t*>(place.arena->own) +
+         place.arena->shape.segments_offset(place.index);
+}
+
+const layout::Area* control_at(const layout::ArenaHeader* arena, layout::ArenaShape shape,
+                               std::uint32_t index) {
+  const auto* base = reinterpret_cast<const std::uint8_t*>(arena);
+  return reinterpret_cast<const layout::Area*>(base + shape.control_offset(index));
+}
+
+const std::uint8_t* segments_at(const layout::ArenaHeader* arena, layout::ArenaShape shape,
+                                std::uint32_t index) {
+  return reinterpret_cast<const std::uint8_t*>(arena) + shape.segments_offset(index);
+}
+
+void close_unsent(Arena* a) {
+  if (a->senders != 0 || a->fd < 0) return;
+  sys::close(a->fd);
+  a->fd = -1;
+}
+
+void retire(Arena* a) {
+  if (a->retired) return;
+  a->retired = true;
+  a->own->retired.store(1, std::memory_order_release);
+  close_unsent(a);
+}
+
+// Another thread may make an arena between this and the fork; the child then forgets it.
+void arenas_before_fork() {
+  const ArenasLocked locked;
+  drop_links();
+  drop_pairs();
+  for_each_arena([](Arena& a) {
+    a.forked = true;
+    if (a.own != nullptr) retire(&a);
+  });
+}
+
+void arenas_after_fork() {
+  arenas_lock.reset_after_fork();
+  const ArenasLocked locked;
+  for_each_arena([](Arena& a) {
+    a.forked = true;
+    a.senders = 0;
+    if (a.own == nullptr) return;
+    a.retired = true;  // in this process: the parent's header is the parent's
+    close_unsent(&a);
+  });
+  drop_links();
+  drop_pairs();
+}
+
+bool is_arena_fd(int fd) {
+  bool found = false;
+  for_each_arena([&](const Arena& a) { found = found || (fd >= 0 && a.fd == fd); });
+  return found;
+}
+
+}  // namespace shunt::sockets

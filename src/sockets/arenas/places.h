@@ -1,0 +1,37 @@
+// Giving places of an own arena to connections, and taking them back.
+//
+// Thread safety: with ArenasLocked held.
+#pragma once
+
+#include <cstdint>
+
+#include "sockets/arenas/arena.h"
+
+namespace shunt::sockets {
+
+// The next free place, and the generation of the area that was made in it (ring::init_area). The places are given in
+// turn, so that one that has just become free, and the port that was used with it, rests as long as the others let it.
+// False: none is free.
+bool take_any(Arena* own, PlaceRef* place, std::uint32_t* generation);
+// A certain one, because the other side says that it has let go of it. False: a connection has it, or it is lost.
+bool take(Arena* own, std::uint32_t index, std::uint32_t* generation);
+
+// The end of a connection's end.
+struct Ended {
+  PlaceRef own;
+  PlaceRef peer;                      // arena null: it never answered, or has no place
+  std::uint32_t peer_generation = 0;  // of the area there
+  bool last = false;                  // no other process holds this end
+  std::uint64_t written = 0;          // bytes of the own stream
+  std::uint64_t segments = 0;         // of the own stream that came into use, as bits
+};
+// The connection has let go of both; says so to the peer, and drops what the connection held.
+void let_go(const Ended& ended);
+
+// Looks at up to `count` places whether those that wait can be free.
+void settle_waiting(Arena* own, std::uint32_t count);
+
+// For arena.cc: the place goes with its arena.
+void forget_kept(Place* place);
+
+}  // namespace shunt::sockets
