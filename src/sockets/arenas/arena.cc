@@ -10,17 +10,19 @@
 #include "sockets/arenas/pairs.h"
 #include "sockets/arenas/places.h"
 #include "sockets/arenas/read_only.h"
+#include "sockets/thread/free_list.h"
 #include "sys/kernel.h"
 #include "wire/version.h"
 
 namespace shunt::sockets {
 namespace {
 
+constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::size_t kArenasInChunk = 32;
 constexpr std::size_t kPageBytes = 4096;
 
 Lock arenas_lock;
-Arena* free_arenas = nullptr;
+FreeList<Arena, &Arena::next_free> free_arenas;
 // Every Arena that was ever made lies in one of these.
 struct Chunk {
   Chunk* next;
@@ -28,25 +30,46 @@ struct Chunk {
 };
 std::atomic<Chunk*> chunks{nullptr};
 
-Arena* allocate() {
+bool add_chunk() {
   assert(arenas_lock.held_by_me());
-  if (free_arenas == nullptr) {
-    auto* chunk = static_cast<Chunk*>(sys::mmap(
-        nullptr, sizeof(Chunk), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    if (chunk == nullptr) return nullptr;
-    for (Arena& a : chunk->arenas) {
-      a.fd = -1;
-      a.next_free = free_arenas;
-      free_arenas = &a;
-    }
-    chunk->next = chunks.load(std::memory_order_relaxed);
-    chunks.store(chunk, std::memory_order_release);
-  }
-  Arena* a = free_arenas;
-  free_arenas = a->next_free;
-  *a = {};
-  a->fd = -1;
-  a->holders = 1;
+  auto* chunk = static_cast<Chunk*>(sys::mmap(
+      nullptr, sizeof(Chunk), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  if (chunk == nullptr) return false;
+  for (Arena& a : chunk->arenas) free_arenas.push(&a);
+  chunk->next = chunks.load(std::memory_order_relaxed);
+  chunks.store(chunk, std::memory_order_release);
+  return true;
+}
+
+// Nobody holds it yet: whoever finds it in a table from an earlier life cannot either.
+Arena* allocate() {
+  Arena* a = free_arenas.pop();
+  if (a == nullptr && add_chunk()) a = free_arenas.pop();
+  if (a == nullptr) return nullptr;
+  a->own = nullptr;
+  a->header = nullptr;
+  a->shape = {0};
+  a->forked.store(false, kRelaxed);
+  a->places = nullptr;
+  a->single.state.store(PlaceState::kFree, kRelaxed);
+  a->single.told = false;
+  a->single.kept_bytes = 0;
+  a->single.peer = nullptr;
+  a->single.touched = 0;
+  a->users.store(0, kRelaxed);
+  a->last_use.store(0, kRelaxed);
+  a->retired.store(false, kRelaxed);
+  a->fd.store(-1, kRelaxed);
+  a->senders.store(0, kRelaxed);
+  a->listener = {};
+  a->known_count.store(0, kRelaxed);
+  a->theirs = nullptr;
+  return a;
+}
+
+// From here on it may be held. Release: who holds it sees all of it.
+Arena* enter(Arena* a) {
+  a->holders.store(1, std::memory_order_release);
   return a;
 }
 
@@ -54,7 +77,7 @@ template <typename Visit>
 void for_each_arena(Visit visit) {
   for (Chunk* c = chunks.load(std::memory_order_acquire); c != nullptr; c = c->next) {
     for (Arena& a : c->arenas) {
-      if (a.holders != 0) visit(a);
+      if (a.holders.load(std::memory_order_acquire) != 0) visit(a);
     }
   }
 }
@@ -118,19 +141,26 @@ bool sound(const layout::ArenaHeader& h, const wire::ArenaId& id, layout::ArenaS
          h.control_bytes == sizeof(layout::Area) && h.arena_bytes == shape.bytes() && h.id == id;
 }
 
+void close_fd(Arena* a) {
+  const int fd = a->fd.exchange(-1, std::memory_order_acq_rel);
+  if (fd >= 0) sys::close(fd);
+}
+
+// Nobody holds it. Recurses two deep: an own arena holds peers' arenas, and those hold nothing.
 void destroy(Arena* a) {
   for (std::uint32_t i = 0; a->own != nullptr && i < a->shape.places; ++i) {
-    if (a->places[i].state == PlaceState::kWaiting) drop(a->places[i].peer);
+    if (a->places[i].state.load(std::memory_order_acquire) == PlaceState::kWaiting)
+      drop(a->places[i].peer);
     forget_kept(&a->places[i]);
   }
-  for (std::uint32_t i = 0; i < a->known_count; ++i) drop(a->known[i]);
-  sys::munmap(const_cast<layout::ArenaHeader*>(a->header), a->shape.bytes());
+  for (std::uint32_t i = 0; i < a->known_count.load(kRelaxed); ++i) drop(a->known[i].load(kRelaxed));
+  if (a->theirs != nullptr) drop(a->theirs);
+  if (a->header != nullptr)
+    sys::munmap(const_cast<layout::ArenaHeader*>(a->header), a->shape.bytes());
   if (a->places != nullptr && a->places != &a->single)
     sys::munmap(a->places, places_bytes(a->shape.places));
-  if (a->fd >= 0) sys::close(a->fd);
-  a->fd = -1;
-  a->next_free = free_arenas;
-  free_arenas = a;
+  close_fd(a);
+  free_arenas.push(a);
 }
 
 }  // namespace
@@ -148,25 +178,26 @@ Arena* make_arena(std::uint32_t places) {
     a->places = static_cast<Place*>(sys::mmap(nullptr, places_bytes(places), PROT_READ | PROT_WRITE,
                                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   }
-  if (a->places != nullptr) a->own = make_object(a->shape.bytes(), &a->fd);
-  const bool named = a->own != nullptr && sys::getrandom(&a->id, sizeof a->id) == sizeof a->id &&
-                     sys::getrandom(&a->generation, sizeof a->generation) ==
-                         sizeof a->generation;
+  int fd = -1;
+  if (a->places != nullptr) a->own = make_object(a->shape.bytes(), &fd);
   a->header = a->own;
-  if (!named) {
-    if (a->own != nullptr) {
-      drop(a);
-      return nullptr;
-    }
-    if (a->places != nullptr && places > 1) sys::munmap(a->places, places_bytes(places));
-    a->holders = 0;
-    a->next_free = free_arenas;
-    free_arenas = a;
+  a->fd.store(fd, kRelaxed);
+  struct {
+    wire::ArenaId id;
+    std::uint32_t generation;
+  } random{};
+  if (a->own == nullptr || sys::getrandom(&random, sizeof random) != sizeof random) {
+    if (a->own == nullptr && a->places != nullptr && places > 1)
+      sys::munmap(a->places, places_bytes(places));
+    if (a->own == nullptr) a->places = nullptr;
+    destroy(a);
     return nullptr;
   }
+  a->id = random.id;
+  a->generation.store(random.generation, kRelaxed);
   write_header(a);
-  a->cursor = places - 1;
-  return a;
+  a->cursor.store(places - 1, kRelaxed);
+  return enter(a);
 }
 
 const layout::ArenaHeader* map_arena_at(int fd, const wire::ArenaId& id, std::uint32_t places,
@@ -204,17 +235,27 @@ Arena* map_arena(int fd, const wire::ArenaId& id, std::uint32_t places) {
   a->header = header;
   a->shape = {places};
   a->id = id;
-  return a;
+  return enter(a);
 }
 
 void hold(Arena* arena) {
-  assert(arenas_lock.held_by_me() && arena->holders != 0);
-  ++arena->holders;
+  const std::uint32_t before = arena->holders.fetch_add(1, std::memory_order_acq_rel);
+  assert(before != 0);
+  static_cast<void>(before);
+}
+
+bool hold_if_alive(Arena* arena) {
+  std::uint32_t seen = arena->holders.load(std::memory_order_acquire);
+  while (seen != 0 &&
+         !arena->holders.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) {
+  }
+  return seen != 0;
 }
 
 void drop(Arena* arena) {
-  assert(arenas_lock.held_by_me() && arena->holders != 0);
-  if (--arena->holders == 0) destroy(arena);
+  const std::uint32_t before = arena->holders.fetch_sub(1, std::memory_order_acq_rel);
+  assert(before != 0);
+  if (before == 1) destroy(arena);
 }
 
 layout::Area* own_control(const PlaceRef& place) {
@@ -238,15 +279,41 @@ const std::uint8_t* segments_at(const layout::ArenaHeader* arena, layout::ArenaS
   return reinterpret_cast<const std::uint8_t*>(arena) + shape.segments_offset(index);
 }
 
+// A sender counts itself and then looks at `retired`; who retires sets that and then looks at the count: one of them
+// sees the other (both sequentially consistent), and whoever comes last closes the descriptor.
+int begin_sending(Arena* a) {
+  a->senders.fetch_add(1, std::memory_order_seq_cst);
+  if (!a->retired.load(std::memory_order_seq_cst)) {
+    const int fd = a->fd.load(std::memory_order_seq_cst);
+    if (fd >= 0) return fd;
+  }
+  end_sending(a);
+  return -1;
+}
+
+void end_sending(Arena* a) {
+  if (a->senders.fetch_sub(1, std::memory_order_seq_cst) == 1 &&
+      a->retired.load(std::memory_order_seq_cst)) {
+    close_fd(a);
+  }
+}
+
 void close_unsent(Arena* a) {
-  if (a->senders != 0 || a->fd < 0) return;
-  sys::close(a->fd);
-  a->fd = -1;
+  const int fd = a->fd.exchange(-1, std::memory_order_seq_cst);
+  if (fd < 0) return;
+  if (a->senders.load(std::memory_order_seq_cst) == 0) {
+    sys::close(fd);
+  } else {
+    a->fd.store(fd, std::memory_order_seq_cst);
+    if (a->retired.load(std::memory_order_seq_cst) &&
+        a->senders.load(std::memory_order_seq_cst) == 0) {
+      close_fd(a);
+    }
+  }
 }
 
 void retire(Arena* a) {
-  if (a->retired) return;
-  a->retired = true;
+  if (a->retired.exchange(true, std::memory_order_seq_cst)) return;
   a->own->retired.store(1, std::memory_order_release);
   close_unsent(a);
 }
@@ -270,7 +337,7 @@ void arenas_after_fork() {
     a.senders = 0;
     if (a.own == nullptr) return;
     a.retired = true;  // in this process: the parent's header is the parent's
-    close_unsent(&a);
+    close_fd(&a);
   });
   drop_links();
   drop_pairs();
@@ -278,7 +345,9 @@ void arenas_after_fork() {
 
 bool is_arena_fd(int fd) {
   bool found = false;
-  for_each_arena([&](const Arena& a) { found = found || (fd >= 0 && a.fd == fd); });
+  for_each_arena([&](const Arena& a) {
+    found = found || (fd >= 0 && a.fd.load(std::memory_order_relaxed) == fd);
+  });
   return found;
 }
 

@@ -11,33 +11,47 @@
 //   waiting   ours is over, and the other end still reads, as far as we know: free when its arena says so
 //   lost      nobody will ever say so (it never answered, was killed, or a fork has left several holders): never used
 //             again; its memory goes with the arena
+//   busy      between two of these, in some thread
 //
 // so a place is never taken from a reader, and nothing depends on knowing who is alive.
 //
 // Lifetime: an Arena lives as long as somebody holds it: a table of links or pairs, a connection's end, a waiting place
-// whose peer's arena it is. With the last one its memory is unmapped. Memory of Arenas is type-stable.
-// Thread safety: every function wants ArenasLocked held, unless it says otherwise. Errors: nullptr or false.
+// whose peer's arena it is, or the arena that it answers. With the last one its memory is unmapped. Memory of Arenas is
+// type-stable, so that a table may be read while it changes: hold_if_alive(), then look again.
+//
+// Making and unmapping take ArenasLocked; what every connection does takes no lock and blocks no signal.
+// Thread safety: any thread; async-signal-safe where ArenasLocked is not wanted. Errors: nullptr or false.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "layout/arena.h"
 #include "sockets/thread/lock.h"
+#include "wire/endpoint.h"
 
 namespace shunt::sockets {
 
 struct Arena;
 
-enum class PlaceState : std::uint8_t { kFree, kUsed, kWaiting, kLost };
+enum class PlaceState : std::uint8_t { kFree, kUsed, kWaiting, kLost, kBusy };
 
 struct Place {
+  std::atomic<PlaceState> state;
+  bool told;                 // the other side has been told of it
+  std::uint32_t kept_bytes;  // free: at most so much in the pages that it keeps
   std::uint32_t generation;  // of the area
   std::uint32_t peer_index;  // waiting: the place of the connection's other end in `peer`
   Arena* peer;               // waiting: held
   std::uint64_t touched;     // bit i: segment i may have pages
-  std::uint32_t kept_bytes;  // at most so much in them, and counted as kept: free
-  PlaceState state;
-  bool told;  // the other side has been told of it
+};
+
+// Whom the connecting side has reached.
+struct LinkKey {
+  int pid = 0;  // as the kernel says it of the listener's socket; 0: in another pid namespace
+  std::uint32_t uid = 0;
+  wire::Endpoint destination;
+  friend bool operator==(const LinkKey&, const LinkKey&) = default;
 };
 
 struct Arena {
@@ -45,20 +59,23 @@ struct Arena {
   const layout::ArenaHeader* header;
   layout::ArenaShape shape;
   wire::ArenaId id;
-  std::uint32_t holders;
+  std::atomic<std::uint32_t> holders;
+  std::atomic<bool> forked;  // several processes use it: no peer's arena is remembered any more
+  std::atomic<Arena*> next_free;
   // ---- own arenas only ----
   Place* places;
-  Place single;              // `places` of an arena with one
-  std::uint32_t used;        // places in that state
-  std::uint32_t cursor;      // the place given last
-  std::uint32_t generation;  // given last
-  int fd;                    // opened for reading; -1: closed
-  std::uint32_t senders;     // calls that are sending `fd`
-  bool retired;              // no new connection gets a place
-  bool forked;               // several processes use it: no peer's arena is remembered any more
-  Arena* known[layout::kKnownArenas];  // held: who answered (header->known)
-  std::uint32_t known_count;
-  Arena* next_free;
+  Place single;                    // `places` of an arena with one
+  std::atomic<std::uint32_t> cursor;      // the place given last
+  std::atomic<std::uint32_t> generation;  // given last
+  std::atomic<std::uint32_t> users;       // places in use
+  std::atomic<std::uint64_t> last_use;    // by a clock of the table that it is in
+  std::atomic<bool> retired;              // no new connection gets a place
+  std::atomic<int> fd;                    // opened for reading; -1: closed
+  std::atomic<std::uint32_t> senders;     // calls that are sending `fd`
+  LinkKey listener;                       // of a link
+  std::atomic<Arena*> known[layout::kKnownArenas];  // of a link, held: who answered (header->known)
+  std::atomic<std::uint32_t> known_count;
+  Arena* theirs;  // of a pair, held: the arena that this one answers
 };
 
 // A place in an arena: what a connection's end has. Of the own arena, or of the peer's.
@@ -67,6 +84,7 @@ struct PlaceRef {
   std::uint32_t index = 0;
 };
 
+// Signals wait while it lives.
 class ArenasLocked {
  public:
   ArenasLocked();
@@ -79,18 +97,22 @@ class ArenasLocked {
 };
 
 // An own arena, held once, with an open descriptor. As many places as asked for, or nullptr: no memory, no descriptor,
-// no addresses, or a limit of the process (RLIMIT_FSIZE, which would send a signal) is in the way.
+// no addresses, or a limit of the process (RLIMIT_FSIZE, which would send a signal) is in the way. With ArenasLocked.
 Arena* make_arena(std::uint32_t places);
 // A peer's, held once. `fd` stays the caller's. nullptr: it is not what it says (seals, size, file system, header).
-// `at`: as in map_area(); needs no lock.
+// With ArenasLocked.
 Arena* map_arena(int fd, const wire::ArenaId& id, std::uint32_t places);
-// The mapping alone, in place of addresses that were set aside and are gone if it fails. Needs no lock.
+// The mapping alone; `at`: in place of addresses that were set aside and are gone if it fails; null: anywhere.
 const layout::ArenaHeader* map_arena_at(int fd, const wire::ArenaId& id, std::uint32_t places,
                                         void* at);
+
+// For who has it from somebody that holds it. drop() unmaps after the last; with ArenasLocked or without.
 void hold(Arena* arena);
 void drop(Arena* arena);
+// For who has it from a table. False: it is going, or gone.
+bool hold_if_alive(Arena* arena);
 
-// Its control and segments. Needs no lock.
+// Its control and segments.
 layout::Area* own_control(const PlaceRef& place);
 std::uint8_t* own_segments(const PlaceRef& place);
 const layout::Area* control_at(const layout::ArenaHeader* arena, layout::ArenaShape shape,
@@ -100,12 +122,16 @@ const std::uint8_t* segments_at(const layout::ArenaHeader* arena, layout::ArenaS
 
 // No new connection gets a place; the peer can see it. Its descriptor is closed when nobody is sending it.
 void retire(Arena* arena);
+// The descriptor to send, which stays open until end_sending(). -1: it is closed.
+int begin_sending(Arena* arena);
+void end_sending(Arena* arena);
+// Closes it unless somebody is sending it.
 void close_unsent(Arena* arena);
 
 // Around fork(): before in the parent, and after in the child.
 void arenas_before_fork();
 void arenas_after_fork();
-// Whether `fd` is one of the descriptors of own arenas. Needs no lock.
+// Whether `fd` is one of the descriptors of own arenas.
 bool is_arena_fd(int fd);
 
 }  // namespace shunt::sockets

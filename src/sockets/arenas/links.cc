@@ -10,17 +10,14 @@
 namespace shunt::sockets {
 namespace {
 
+constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::uint32_t kLinksMax = 32;
 constexpr rlim_t kDescriptorsOfLink = 160;
 constexpr std::uint32_t kGrowth = 8;
 
-struct Link {
-  LinkKey key;
-  Arena* current;      // held; null: unused
-  std::uint64_t used;  // by the clock below
-};
-Link links[kLinksMax];
-std::uint64_t uses = 0;
+// The arenas of which connections get places now, each held; of one listener there is one.
+std::atomic<Arena*> links[kLinksMax];
+std::atomic<std::uint64_t> uses{0};
 
 rlim_t limit_of(int resource) {
   rlimit limit{};
@@ -28,36 +25,56 @@ rlim_t limit_of(int resource) {
   return limit.rlim_cur;
 }
 
-void give_up(Link* l) {
-  if (l->current == nullptr) return;
-  retire(l->current);
-  drop(l->current);
-  l->current = nullptr;
-}
-
-Link* find(const LinkKey& key) {
-  for (Link& l : links) {
-    if (l.current != nullptr && l.key == key) return &l;
+// Held, once more. nullptr: none.
+Arena* find(const LinkKey& key) {
+  for (const std::atomic<Arena*>& link : links) {
+    Arena* a = link.load(std::memory_order_acquire);
+    if (a == nullptr || !hold_if_alive(a)) continue;
+    // Held, and still there: it is what it was.
+    if (link.load(std::memory_order_acquire) == a && a->listener == key) return a;
+    drop(a);
   }
   return nullptr;
 }
 
+bool offer_from(Arena* a, Offer* out) {
+  const int fd = begin_sending(a);
+  if (fd < 0) return false;
+  if (take_any(a, &out->place, &out->generation)) {
+    out->fd = fd;
+    a->last_use.store(uses.fetch_add(1, kRelaxed), kRelaxed);
+    return true;
+  }
+  end_sending(a);
+  return false;
+}
+
+void give_up(std::atomic<Arena*>& link) {
+  Arena* a = link.exchange(nullptr, std::memory_order_acq_rel);
+  if (a == nullptr) return;
+  retire(a);
+  drop(a);
+}
+
+// ---- with ArenasLocked ----
+
 // For a listener that has none: an unused link, or that of the listener that was connected to least lately.
-Link* find_room() {
+std::atomic<Arena*>& find_room() {
   const auto most = static_cast<std::uint32_t>(
       std::clamp<rlim_t>(limit_of(RLIMIT_NOFILE) / kDescriptorsOfLink, 1, kLinksMax));
-  Link* least = links;
+  std::uint32_t least = 0;
   for (std::uint32_t i = 0; i < kLinksMax; ++i) {
+    const Arena* a = links[i].load(kRelaxed);
     if (i >= most) {
-      give_up(&links[i]);  // the limit has been lowered
-    } else if (links[i].current == nullptr) {
-      return &links[i];
-    } else if (links[i].used < least->used) {
-      least = &links[i];
+      give_up(links[i]);  // the limit has been lowered
+    } else if (a == nullptr) {
+      return links[i];
+    } else if (a->last_use.load(kRelaxed) < links[least].load(kRelaxed)->last_use.load(kRelaxed)) {
+      least = i;
     }
   }
-  give_up(least);
-  return least;
+  give_up(links[least]);
+  return links[least];
 }
 
 // The next arena of a link whose last one had `before` places; 0: its first.
@@ -68,75 +85,85 @@ Arena* make_next(std::uint32_t before) {
   return a == nullptr && places > 1 ? make_arena(1) : a;
 }
 
-void offer(PlaceRef place, std::uint32_t generation, Offer* out) {
-  out->place = place;
-  out->generation = generation;
-  out->fd = place.arena->fd;
-  ++place.arena->senders;
+bool offer_anew(const LinkKey& key, Offer* out) {
+  const ArenasLocked locked;
+  std::uint32_t before = 0;
+  std::atomic<Arena*>* room = nullptr;
+  for (std::atomic<Arena*>& link : links) {
+    Arena* a = link.load(kRelaxed);
+    if (a == nullptr || a->listener != key) continue;
+    if (offer_from(a, out)) return true;  // another thread has made it meanwhile
+    before = a->shape.places;
+    give_up(link);
+    room = &link;
+  }
+  if (room == nullptr) room = &find_room();
+  Arena* fresh = make_next(before);
+  if (fresh == nullptr) return false;
+  fresh->listener = key;
+  const bool offered = offer_from(fresh, out);
+  room->store(fresh, std::memory_order_release);
+  return offered;
+}
+
+// An arena that answers `a` and that is known. The caller holds `a`, and that holds it.
+Arena* find_known(const Arena* a, const Answered& answered) {
+  const std::uint32_t count = a->known_count.load(std::memory_order_acquire);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    Arena* known = a->known[i].load(kRelaxed);
+    if (known->id == answered.id && known->shape.places == answered.places) return known;
+  }
+  return nullptr;
 }
 
 }  // namespace
 
 bool offer_place(const LinkKey& key, Offer* out) {
-  const ArenasLocked locked;
-  Link* l = find(key);
-  PlaceRef place;
-  std::uint32_t generation = 0;
-  std::uint32_t before = 0;
-  if (l != nullptr) {
-    l->used = ++uses;
-    if (take_any(l->current, &place, &generation)) {
-      offer(place, generation, out);
-      return true;
-    }
-    before = l->current->shape.places;
-    give_up(l);
-  } else {
-    l = find_room();
+  if (Arena* a = find(key)) {
+    const bool offered = offer_from(a, out);
+    drop(a);
+    if (offered) return true;
   }
-  Arena* fresh = make_next(before);
-  if (fresh == nullptr) return false;
-  *l = {key, fresh, ++uses};
-  if (!take_any(fresh, &place, &generation)) return false;
-  offer(place, generation, out);
-  return true;
+  return offer_anew(key, out);
 }
 
 void offer_sent(const Offer& offer, bool told) {
-  const ArenasLocked locked;
   Arena* a = offer.place.arena;
   a->places[offer.place.index].told = told;
-  --a->senders;
-  if (a->retired) close_unsent(a);
+  end_sending(a);
 }
 
 bool take_answer(const PlaceRef& own, const Answered& answered, PlaceRef* peer) {
   if (answered.index >= answered.places) return false;
-  const ArenasLocked locked;
   Arena* a = own.arena;
-  for (std::uint32_t i = 0; i < a->known_count; ++i) {
-    Arena* known = a->known[i];
-    if (known->id != answered.id || known->shape.places != answered.places) continue;
+  if (Arena* known = find_known(a, answered)) {
     hold(known);
     *peer = {known, answered.index};
     return true;
   }
   if (answered.fd < 0) return false;
-  Arena* fresh = map_arena(answered.fd, answered.id, answered.places);
-  if (fresh == nullptr) return false;
-  if (a->known_count < layout::kKnownArenas && !a->forked) {
-    hold(fresh);
-    a->known[a->known_count] = fresh;
-    std::atomic<std::uint64_t>* word = a->own->known[a->known_count++];
-    word[0].store(fresh->id.high, std::memory_order_relaxed);
-    word[1].store(fresh->id.low, std::memory_order_release);
+  const ArenasLocked locked;
+  Arena* fresh = find_known(a, answered);
+  if (fresh != nullptr) {
+    hold(fresh);  // another thread has been told of it meanwhile
+  } else {
+    fresh = map_arena(answered.fd, answered.id, answered.places);
+    if (fresh == nullptr) return false;
+    const std::uint32_t count = a->known_count.load(kRelaxed);
+    if (count < layout::kKnownArenas && !a->forked.load(std::memory_order_acquire)) {
+      hold(fresh);
+      a->known[count].store(fresh, kRelaxed);
+      a->known_count.store(count + 1, std::memory_order_release);
+      a->own->known[count][0].store(fresh->id.high, kRelaxed);
+      a->own->known[count][1].store(fresh->id.low, std::memory_order_release);
+    }
   }
   *peer = {fresh, answered.index};
   return true;
 }
 
 void drop_links() {
-  for (Link& l : links) give_up(&l);
+  for (std::atomic<Arena*>& link : links) give_up(link);
 }
 
 }  // namespace shunt::sockets

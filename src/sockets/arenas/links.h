@@ -19,13 +19,6 @@
 
 namespace shunt::sockets {
 
-struct LinkKey {
-  int pid = 0;  // as the kernel says it of the listener's socket; 0: in another pid namespace
-  std::uint32_t uid = 0;
-  wire::Endpoint destination;
-  friend bool operator==(const LinkKey&, const LinkKey&) = default;
-};
-
 struct Offer {
   PlaceRef place;  // held, for the connection
   std::uint32_t generation = 0;

@@ -6,150 +6,181 @@
 namespace shunt::sockets {
 namespace {
 
+constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::uint32_t kPairsMax = 64;
 // Own arenas whose descriptor stays open until the connecting side says that it has it.
 constexpr std::uint32_t kOpenMax = 4;
 constexpr std::uint32_t kSettledAtOnce = 4;
 
-struct Pair {
-  Arena* theirs;  // both held; null: unused
-  Arena* mine;
-  std::uint64_t used;
-};
-Pair pairs[kPairsMax];
-std::uint64_t uses = 0;
-
-void give_up(Pair* p) {
-  if (p->theirs == nullptr) return;
-  Arena* mine = p->mine;
-  Arena* theirs = p->theirs;
-  *p = {};
-  retire(mine);
-  drop(mine);
-  drop(theirs);
-}
+// Own arenas, each held; `theirs` is what one answers.
+std::atomic<Arena*> pairs[kPairsMax];
+std::atomic<std::uint64_t> uses{0};
 
 bool is_retired(const Arena* theirs) {
   return Untrusted(theirs->header->retired).copy_acquire() != 0;
 }
 
-// A place for a new pair: unused, or of the idle pair that was used least lately. nullptr: all are in use.
-Pair* find_room() {
-  Pair* best = nullptr;
-  for (Pair& p : pairs) {
-    if (p.theirs != nullptr && p.mine->used == 0 && is_retired(p.theirs)) give_up(&p);
-    if (p.theirs == nullptr) return &p;
-    if (p.mine->used == 0 && (best == nullptr || p.used < best->used)) best = &p;
-  }
-  if (best != nullptr) give_up(best);
-  return best;
-}
-
-Pair* find(const wire::ArenaId& id) {
-  for (Pair& p : pairs) {
-    if (p.theirs != nullptr && p.theirs->id == id) return &p;
-  }
-  return nullptr;
-}
-
-bool is_known(const Arena* theirs, const wire::ArenaId& mine) {
-  for (const auto& word : theirs->header->known) {
-    if (Untrusted(word[1]).copy_acquire() == mine.low && Untrusted(word[0]).copy() == mine.high)
+bool is_known(const Arena* mine) {
+  for (const auto& word : mine->theirs->header->known) {
+    if (Untrusted(word[1]).copy_acquire() == mine->id.low &&
+        Untrusted(word[0]).copy() == mine->id.high) {
       return true;
+    }
   }
   return false;
 }
 
-// Those that were opened first are closed; should one be asked for all the same, its pair is made anew.
+bool is_idle(const Arena* mine) { return mine->users.load(kRelaxed) == 0; }
+
+// Held, once more. nullptr: none.
+Arena* find(const wire::ArenaId& id) {
+  for (const std::atomic<Arena*>& pair : pairs) {
+    Arena* a = pair.load(std::memory_order_acquire);
+    if (a == nullptr || !hold_if_alive(a)) continue;
+    // Held, and still there: it is what it was.
+    if (pair.load(std::memory_order_acquire) == a && a->theirs->id == id) return a;
+    drop(a);
+  }
+  return nullptr;
+}
+
+void give_up(std::atomic<Arena*>& pair) {
+  Arena* a = pair.exchange(nullptr, std::memory_order_acq_rel);
+  if (a == nullptr) return;
+  retire(a);
+  drop(a);
+}
+
+// ---- with ArenasLocked ----
+
+// For a new pair: unused, or that of the idle pair that was used least lately. nullptr: all are in use.
+std::atomic<Arena*>* find_room() {
+  std::atomic<Arena*>* best = nullptr;
+  std::uint64_t least = 0;
+  for (std::atomic<Arena*>& pair : pairs) {
+    const Arena* a = pair.load(kRelaxed);
+    if (a != nullptr && is_idle(a) && is_retired(a->theirs)) give_up(pair);
+    a = pair.load(kRelaxed);
+    if (a == nullptr) return &pair;
+    const std::uint64_t used = a->last_use.load(kRelaxed);
+    if (is_idle(a) && (best == nullptr || used < least)) {
+      best = &pair;
+      least = used;
+    }
+  }
+  if (best != nullptr) give_up(*best);
+  return best;
+}
+
+// Those that were used first are closed; should one be asked for all the same, its pair is made anew.
 void close_old() {
   for (;;) {
     std::uint32_t open = 0;
-    Pair* oldest = nullptr;
-    for (Pair& p : pairs) {
-      if (p.theirs == nullptr || p.mine->fd < 0 || p.mine->senders != 0) continue;
+    Arena* oldest = nullptr;
+    for (const std::atomic<Arena*>& pair : pairs) {
+      Arena* a = pair.load(kRelaxed);
+      if (a == nullptr || a->fd.load(kRelaxed) < 0 || a->senders.load(kRelaxed) != 0) continue;
       ++open;
-      if (oldest == nullptr || p.used < oldest->used) oldest = &p;
+      if (oldest == nullptr || a->last_use.load(kRelaxed) < oldest->last_use.load(kRelaxed))
+        oldest = a;
     }
     if (open <= kOpenMax) return;
-    close_unsent(oldest->mine);
+    close_unsent(oldest);
   }
 }
 
-// Both arenas anew. `*own_index`: as asked; 0 where our own could not be made as large as theirs.
-Answering make_pair(const Asked& asked, Pair* made, std::uint32_t* own_index) {
-  made->theirs = map_arena(asked.fd, asked.id, asked.places);
-  if (made->theirs == nullptr) return Answering::kNonsense;
-  *own_index = asked.index;
-  made->mine = make_arena(asked.places);
-  if (made->mine == nullptr && asked.places > 1) {
-    *own_index = 0;
-    made->mine = make_arena(1);
+// Both arenas anew; ours has one place where as many as theirs could not be had. Held once, by the caller.
+Answering make_pair(const Asked& asked, Arena** made) {
+  Arena* theirs = map_arena(asked.fd, asked.id, asked.places);
+  if (theirs == nullptr) return Answering::kNonsense;
+  Arena* mine = make_arena(asked.places);
+  if (mine == nullptr && asked.places > 1) mine = make_arena(1);
+  if (mine == nullptr) {
+    drop(theirs);
+    return Answering::kNoMemory;
   }
-  if (made->mine != nullptr) return Answering::kYes;
-  drop(made->theirs);
-  return Answering::kNoMemory;
-}
-
-Answering answer_from(const Pair& p, std::uint32_t peer_index, std::uint32_t own_index,
-                      Answer* out) {
-  if (!take(p.mine, own_index, &out->generation)) return Answering::kNonsense;
-  out->own = {p.mine, own_index};
-  hold(p.theirs);
-  out->peer = {p.theirs, peer_index};
-  out->fd = -1;
-  if (!is_known(p.theirs, p.mine->id)) {
-    out->fd = p.mine->fd;
-    ++p.mine->senders;
-  } else {
-    close_unsent(p.mine);
-  }
+  mine->theirs = theirs;
+  *made = mine;
   return Answering::kYes;
+}
+
+// ---- without ----
+
+Answering answer_from(Arena* mine, std::uint32_t peer_index, Answer* out) {
+  // One that answers more places than it has is used once.
+  const std::uint32_t own_index =
+      mine->shape.places == mine->theirs->shape.places ? peer_index : 0;
+  const bool known = is_known(mine);
+  out->fd = known ? -1 : begin_sending(mine);
+  if (known) close_unsent(mine);
+  if (!take(mine, own_index, &out->generation)) {
+    if (out->fd >= 0) end_sending(mine);
+    return Answering::kNonsense;
+  }
+  out->own = {mine, own_index};
+  hold(mine->theirs);
+  out->peer = {mine->theirs, peer_index};
+  mine->last_use.store(uses.fetch_add(1, kRelaxed), kRelaxed);
+  return Answering::kYes;
+}
+
+// The connecting side knows our arena, or can be sent it. (Else it was one of many that did not say in time that they
+// know it; or it lies.)
+bool is_usable(const Arena* mine, const Asked& asked) {
+  return mine->theirs->shape.places == asked.places &&
+         (is_known(mine) || mine->fd.load(kRelaxed) >= 0);
+}
+
+Answering answer_anew(const Asked& asked, Answer* out) {
+  const ArenasLocked locked;
+  for (std::atomic<Arena*>& pair : pairs) {
+    Arena* a = pair.load(kRelaxed);
+    if (a == nullptr || a->theirs->id != asked.id) continue;
+    // Another thread has made it meanwhile; or it can no longer be used.
+    if (is_usable(a, asked)) return answer_from(a, asked.index, out);
+    give_up(pair);
+  }
+  Arena* mine = nullptr;
+  Answering result = make_pair(asked, &mine);
+  if (result != Answering::kYes) return result;
+  result = answer_from(mine, asked.index, out);
+  std::atomic<Arena*>* room = nullptr;
+  if (result == Answering::kYes && mine->shape.places == asked.places) room = find_room();
+  if (room == nullptr) {
+    retire(mine);
+    drop(mine);
+    return result;
+  }
+  room->store(mine, std::memory_order_release);
+  close_old();
+  return result;
 }
 
 }  // namespace
 
 Answering answer_place(const Asked& asked, Answer* out) {
   if (asked.index >= asked.places) return Answering::kNonsense;
-  const ArenasLocked locked;
-  Pair* p = find(asked.id);
-  if (p != nullptr && p->theirs->shape.places != asked.places) return Answering::kNonsense;
-  if (p != nullptr && p->mine->fd < 0 && !is_known(p->theirs, p->mine->id)) {
-    give_up(p);
-    p = nullptr;
+  if (Arena* mine = find(asked.id)) {
+    Answering result = Answering::kNonsense;
+    const bool usable = is_usable(mine, asked);
+    if (usable) {
+      settle_waiting(mine, kSettledAtOnce);
+      result = answer_from(mine, asked.index, out);
+    }
+    drop(mine);
+    if (usable) return result;
   }
-  if (p != nullptr) {
-    p->used = ++uses;
-    settle_waiting(p->mine, kSettledAtOnce);
-    return answer_from(*p, asked.index, asked.index, out);
-  }
-  Pair made{};
-  std::uint32_t own_index = 0;
-  Answering result = make_pair(asked, &made, &own_index);
-  if (result != Answering::kYes) return result;
-  result = answer_from(made, asked.index, own_index, out);
-  // One that answers other places than those that it is asked for is used once.
-  Pair* room = made.mine->shape.places == asked.places ? find_room() : nullptr;
-  if (room != nullptr && result == Answering::kYes) {
-    made.used = ++uses;
-    *room = made;
-    close_old();
-  } else {
-    give_up(&made);
-  }
-  return result;
+  return answer_anew(asked, out);
 }
 
 void answer_sent(const Answer& answer, bool told) {
-  const ArenasLocked locked;
   Arena* mine = answer.own.arena;
   mine->places[answer.own.index].told = told;
-  if (answer.fd < 0) return;
-  --mine->senders;
-  if (mine->retired) close_unsent(mine);
+  if (answer.fd >= 0) end_sending(mine);
 }
 
 void drop_pairs() {
-  for (Pair& p : pairs) give_up(&p);
+  for (std::atomic<Arena*>& pair : pairs) give_up(pair);
 }
 
 }  // namespace shunt::sockets

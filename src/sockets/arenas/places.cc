@@ -13,7 +13,9 @@ namespace {
 // Free places keep their pages for the next connection, which then finds them warm: up to so much each, and in all.
 constexpr std::uint32_t kKeptOfPlace = 256 * 1024;
 constexpr std::uint64_t kKeptInAll = 4 * 1024 * 1024;
-std::uint64_t kept_bytes = 0;
+std::atomic<std::uint64_t> kept_bytes{0};
+
+constexpr auto kRelaxed = std::memory_order_relaxed;
 
 void give_back(Arena* a, std::uint32_t index) {
   Place& p = a->places[index];
@@ -31,18 +33,32 @@ void give_back(Arena* a, std::uint32_t index) {
   }
 }
 
+// False: no more may be kept.
+bool keep(std::uint64_t size) {
+  if (size > kKeptOfPlace) return false;
+  if (kept_bytes.fetch_add(size, kRelaxed) + size <= kKeptInAll) return true;
+  kept_bytes.fetch_sub(size, kRelaxed);
+  return false;
+}
+
+// Busy until now. Release: whoever takes the place finds what is said of it, and its pages.
 void make_free(Arena* a, std::uint32_t index, std::uint64_t bytes) {
   Place& p = a->places[index];
-  p.state = PlaceState::kFree;
-  if (p.touched == 0) return;
-  const auto segments = static_cast<std::uint64_t>(__builtin_popcountll(p.touched));
-  const std::uint64_t size = std::min(bytes, segments * layout::kSegmentBytes);
-  if (size > kKeptOfPlace || kept_bytes + size > kKeptInAll) {
-    give_back(a, index);
-    return;
+  assert(p.state.load(kRelaxed) == PlaceState::kBusy && p.kept_bytes == 0);
+  if (p.touched != 0) {
+    const auto segments = static_cast<std::uint64_t>(__builtin_popcountll(p.touched));
+    const std::uint64_t size = std::min(bytes, segments * layout::kSegmentBytes);
+    if (keep(size)) {
+      p.kept_bytes = static_cast<std::uint32_t>(size);
+    } else {
+      give_back(a, index);
+    }
   }
-  p.kept_bytes = static_cast<std::uint32_t>(size);
-  kept_bytes += size;
+  p.state.store(PlaceState::kFree, std::memory_order_release);
+}
+
+bool change(Place& p, PlaceState from, PlaceState to) {
+  return p.state.compare_exchange_strong(from, to, std::memory_order_acq_rel, kRelaxed);
 }
 
 // Whether the other end has let go of what is in the place.
@@ -52,6 +68,7 @@ bool let_go_there(const Place& p) {
   return Untrusted(words[p.peer_index]).copy_acquire() == p.generation;
 }
 
+// Busy until now.
 void end_waiting(Arena* a, std::uint32_t index) {
   Place& p = a->places[index];
   drop(p.peer);
@@ -59,85 +76,104 @@ void end_waiting(Arena* a, std::uint32_t index) {
   make_free(a, index, ~std::uint64_t{0});
 }
 
-std::uint32_t give(Arena* a, std::uint32_t index) {
+// A waiting place that the other end has let go of becomes free.
+void settle(Arena* a, std::uint32_t index) {
   Place& p = a->places[index];
-  assert(p.state == PlaceState::kFree);
-  kept_bytes -= p.kept_bytes;
-  if (++a->generation == 0) ++a->generation;
-  p.generation = a->generation;
-  p.state = PlaceState::kUsed;
+  if (p.state.load(std::memory_order_acquire) != PlaceState::kWaiting) return;
+  // Busy before the look: `peer` is held as long as nobody else ends the waiting.
+  if (!change(p, PlaceState::kWaiting, PlaceState::kBusy)) return;
+  if (let_go_there(p)) {
+    end_waiting(a, index);
+  } else {
+    p.state.store(PlaceState::kWaiting, std::memory_order_release);
+  }
+}
+
+// Not a random number each: a place's generations differ, and those of different places are never compared.
+std::uint32_t next_generation(Arena* a) {
+  for (;;) {
+    const std::uint32_t generation = a->generation.fetch_add(1, kRelaxed) + 1;
+    if (generation != 0) return generation;
+  }
+}
+
+bool give(Arena* a, std::uint32_t index, std::uint32_t* generation) {
+  Place& p = a->places[index];
+  if (!change(p, PlaceState::kFree, PlaceState::kUsed)) return false;
+  kept_bytes.fetch_sub(p.kept_bytes, kRelaxed);
+  p.generation = next_generation(a);
   p.told = false;
-  ++a->used;
+  a->users.fetch_add(1, kRelaxed);
   hold(a);
   ring::init_area(own_control({a, index}), p.generation, ring::Form::kPlace);
-  return p.generation;
+  *generation = p.generation;
+  return true;
 }
 
 }  // namespace
 
 void forget_kept(Place* p) {
-  if (p->state == PlaceState::kFree) kept_bytes -= p->kept_bytes;
+  kept_bytes.fetch_sub(p->kept_bytes, kRelaxed);
   p->kept_bytes = 0;
 }
 
 bool take_any(Arena* own, PlaceRef* place, std::uint32_t* generation) {
-  if (own->retired) return false;
-  for (std::uint32_t n = 1; n <= own->shape.places; ++n) {
-    const std::uint32_t index = (own->cursor + n) % own->shape.places;
-    const Place& p = own->places[index];
-    if (p.state == PlaceState::kWaiting && let_go_there(p)) end_waiting(own, index);
-    if (p.state != PlaceState::kFree) continue;
-    own->cursor = index;
+  if (own->retired.load(std::memory_order_acquire)) return false;
+  const std::uint32_t places = own->shape.places;
+  const std::uint32_t from = own->cursor.load(kRelaxed);
+  for (std::uint32_t n = 1; n <= places; ++n) {
+    const std::uint32_t index = (from + n) % places;
+    settle(own, index);
+    if (!give(own, index, generation)) continue;
+    own->cursor.store(index, kRelaxed);
     *place = {own, index};
-    *generation = give(own, index);
     return true;
   }
   return false;
 }
 
 bool take(Arena* own, std::uint32_t index, std::uint32_t* generation) {
-  if (index >= own->shape.places || own->retired) return false;
-  if (own->places[index].state == PlaceState::kWaiting) end_waiting(own, index);
-  if (own->places[index].state != PlaceState::kFree) return false;
-  *generation = give(own, index);
-  return true;
+  if (index >= own->shape.places) return false;
+  Place& p = own->places[index];
+  if (change(p, PlaceState::kWaiting, PlaceState::kBusy)) end_waiting(own, index);
+  return give(own, index, generation);
 }
 
 void let_go(const Ended& e) {
   Arena* own = e.own.arena;
   Place& p = own->places[e.own.index];
-  assert(p.state == PlaceState::kUsed);
-  --own->used;
+  assert(p.state.load(kRelaxed) == PlaceState::kUsed);
+  p.state.store(PlaceState::kBusy, kRelaxed);
   p.touched |= e.segments;
   const std::uint64_t bytes = e.written + p.kept_bytes;
   p.kept_bytes = 0;
   if (e.last && e.peer.arena != nullptr) {
     // Release: we have read all that we wanted; pairs with let_go_there().
     layout::released(own->own)[e.own.index].store(e.peer_generation, std::memory_order_release);
-    p.state = PlaceState::kWaiting;
     p.peer = e.peer.arena;  // what the connection held
     p.peer_index = e.peer.index;
     if (let_go_there(p)) {
       drop(p.peer);
       p.peer = nullptr;
       make_free(own, e.own.index, bytes);
+    } else {
+      p.state.store(PlaceState::kWaiting, std::memory_order_release);
     }
   } else {
     if (e.last && !p.told) {
       make_free(own, e.own.index, bytes);
     } else {
-      p.state = PlaceState::kLost;
+      p.state.store(PlaceState::kLost, std::memory_order_release);
     }
     if (e.peer.arena != nullptr) drop(e.peer.arena);
   }
+  own->users.fetch_sub(1, kRelaxed);
   drop(own);
 }
 
 void settle_waiting(Arena* own, std::uint32_t count) {
   for (std::uint32_t n = 0; n < std::min(count, own->shape.places); ++n) {
-    own->cursor = (own->cursor + 1) % own->shape.places;
-    const Place& p = own->places[own->cursor];
-    if (p.state == PlaceState::kWaiting && let_go_there(p)) end_waiting(own, own->cursor);
+    settle(own, own->cursor.fetch_add(1, kRelaxed) % own->shape.places);
   }
 }
 

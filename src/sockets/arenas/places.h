@@ -1,6 +1,6 @@
 // Giving places of an own arena to connections, and taking them back.
 //
-// Thread safety: with ArenasLocked held.
+// Thread safety: any thread, without ArenasLocked; async-signal-safe. The caller holds the arena.
 #pragma once
 
 #include <cstdint>
@@ -9,9 +9,9 @@
 
 namespace shunt::sockets {
 
-// The next free place, and the generation of the area that was made in it (ring::init_area). The places are given in
-// turn, so that one that has just become free, and the port that was used with it, rests as long as the others let it.
-// False: none is free.
+// The next free place, and the generation of the area that was made in it (ring::init_area). The place holds the arena
+// once more. The places are given in turn, so that one that has just become free, and the port that was used with it,
+// rests as long as the others let it. False: none is free.
 bool take_any(Arena* own, PlaceRef* place, std::uint32_t* generation);
 // A certain one, because the other side says that it has let go of it. False: a connection has it, or it is lost.
 bool take(Arena* own, std::uint32_t index, std::uint32_t* generation);

@@ -5,6 +5,7 @@
 
 #include "sockets/arenas/places.h"
 #include "sockets/connection/areas.h"
+#include "sockets/thread/free_list.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -16,25 +17,22 @@ constexpr std::size_t kChunkPages = 64;
 // A free page's link lies behind the Connection: late lockers may still be inside its locks.
 struct FreePage {
   alignas(alignof(Connection)) unsigned char connection[kPageBytes - sizeof(void*)];
-  FreePage* next;
+  std::atomic<FreePage*> next;
 };
 static_assert(sizeof(Connection) <= sizeof(FreePage::connection));
 
-Lock pool_lock;
-FreePage* free_pages = nullptr;
+FreeList<FreePage, &FreePage::next> free_pages;
 std::uint32_t fork_generation = 0;
 
-bool add_chunk() {
+FreePage* take_page() {
+  if (FreePage* page = free_pages.pop()) return page;
   void* memory = sys::mmap(nullptr, kPageBytes * kChunkPages, PROT_READ | PROT_WRITE,
                            MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == nullptr) return false;
+  if (memory == nullptr) return nullptr;
+  auto* pages = static_cast<FreePage*>(memory);
   // From the end, so that pages are taken in address order.
-  for (std::size_t i = kChunkPages; i-- > 0;) {
-    FreePage* page = static_cast<FreePage*>(memory) + i;
-    page->next = free_pages;
-    free_pages = page;
-  }
-  return true;
+  for (std::size_t i = kChunkPages; i-- > 1;) free_pages.push(pages + i);
+  return pages;
 }
 
 // Everything but the locks, which a late locker may hold at this moment.
@@ -85,11 +83,8 @@ void reset(Connection* c) {
 }  // namespace
 
 Connection* allocate_connection() {
-  SignalsBlocked blocked;
-  Hold hold(pool_lock);
-  if (free_pages == nullptr && !add_chunk()) return nullptr;
-  FreePage* page = free_pages;
-  free_pages = page->next;
+  FreePage* page = take_page();
+  if (page == nullptr) return nullptr;
   auto* c = reinterpret_cast<Connection*>(page);
   Hold tx(c->tx);
   Hold rx(c->rx);
@@ -117,18 +112,13 @@ void free_connection(Connection* connection) {
     connection->rx.release();
     connection->tx.release();
   }
-  SignalsBlocked blocked;
-  Hold hold(pool_lock);
-  auto* free_page = static_cast<FreePage*>(page);
-  free_page->next = free_pages;
-  free_pages = free_page;
+  free_pages.push(static_cast<FreePage*>(page));
 }
 
 void connections_before_fork() { ++fork_generation; }
 
 void connections_after_fork() {
-  pool_lock.reset_after_fork();
-  free_pages = nullptr;
+  free_pages.clear();
 }
 
 void leave_areas(Connection* c) {
@@ -143,7 +133,6 @@ void leave_areas(Connection* c) {
     unmap_area(c->own, c->map_bytes);
     return;
   }
-  const ArenasLocked locked;
   let_go({.own = c->own_place,
           .peer = c->peer_place,
           .peer_generation = c->reader.generation,

@@ -5,6 +5,7 @@
 #include "sockets/process/missed.h"
 #include "sockets/process/status.h"
 #include "sockets/process/table.h"
+#include "sockets/thread/free_list.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -12,26 +13,16 @@ namespace {
 
 constexpr std::size_t kSocketsInChunk = 128;
 
-Lock pool_lock;
-Socket* free_sockets = nullptr;
+FreeList<Socket, &Socket::next_free> free_sockets;
 
 Socket* allocate() {
-  SignalsBlocked blocked;
-  Hold hold(pool_lock);
-  if (free_sockets == nullptr) {
-    void* memory = sys::mmap(nullptr, sizeof(Socket) * kSocketsInChunk, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == nullptr) return nullptr;
-    auto* sockets = static_cast<Socket*>(memory);
-    for (std::size_t i = kSocketsInChunk; i-- > 0;) {
-      sockets[i].next_free = free_sockets;
-      free_sockets = &sockets[i];
-    }
-  }
-  Socket* s = free_sockets;
-  free_sockets = s->next_free;
-  s->next_free = nullptr;
-  return s;
+  if (Socket* s = free_sockets.pop()) return s;
+  void* memory = sys::mmap(nullptr, sizeof(Socket) * kSocketsInChunk, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == nullptr) return nullptr;
+  auto* sockets = static_cast<Socket*>(memory);
+  for (std::size_t i = kSocketsInChunk; i-- > 1;) free_sockets.push(&sockets[i]);
+  return sockets;
 }
 
 // Everything the socket holds is given back.
@@ -57,12 +48,9 @@ void destroy(Socket* s) {
 
 // With the last reference gone.
 void release(Socket* socket) {
-  SignalsBlocked blocked;
   destroy(socket);
   socket->kind.store(Kind::kFree, std::memory_order_release);
-  Hold hold(pool_lock);
-  socket->next_free = free_sockets;
-  free_sockets = socket;
+  free_sockets.push(socket);
 }
 
 }  // namespace
@@ -142,7 +130,6 @@ int waiting_descriptor(int fd, const Socket* s) {
 }
 
 void sockets_after_fork() {
-  pool_lock.reset_after_fork();
   for_each(
       [](int, Socket* s, void*) {
         s->lock.reset_after_fork();

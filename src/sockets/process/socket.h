@@ -72,7 +72,7 @@ struct alignas(64) Socket {
   wire::Reason reason;  // why not shared memory, as far as known
   const char* detail;   // e.g. the option's name
   layout::StatusEntry* status;
-  Socket* next_free;
+  std::atomic<Socket*> next_free;
 };
 
 // Whether `fd` is, at this moment, the connection that a call found `socket` to be when it read

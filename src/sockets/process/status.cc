@@ -23,13 +23,15 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 constexpr std::size_t kWords = layout::kStatusEntries / 64;
 constexpr int kEntryReads = 100;
 
-Lock lock;  // guards all below and every entry but its byte counts
+// Reports come from anywhere, signal handlers too, so nothing is locked for them: a free entry is had by setting its bit,
+// and changed by whoever has made its sequence odd.
+Lock making;  // guards the making of the page
 std::atomic<StatusPage*> page{nullptr};
 std::atomic<int> page_fd{-1};
 std::uint64_t page_inode = 0;
-bool page_failed = false;  // do not try again for every connection
-std::uint64_t used[kWords];
-std::size_t first_free_word = 0;  // no free entry below
+std::atomic<bool> page_failed{false};  // do not try again for every connection
+std::atomic<std::uint64_t> used[kWords];
+std::atomic<std::size_t> first_free_word{0};  // few free entries below
 
 template <std::size_t N>
 void copy_text(char (&out)[N], const char* text) {
@@ -44,9 +46,8 @@ void copy_address(layout::StatusAddress* out, const wire::Endpoint& from) {
   std::memcpy(out->bytes, from.address.data(), sizeof out->bytes);
 }
 
-// With the lock held.
 void make_page() {
-  assert(lock.held_by_me());
+  assert(making.held_by_me());
   page_failed = true;
   int fd = sys::memfd_create(layout::kStatusPageName, MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return;
@@ -74,60 +75,83 @@ void make_page() {
       .store(layout::kStatusMagic, std::memory_order_release);
   page_fd.store(fd, kRelaxed);
   page_inode = st.st_ino;
-  std::memset(used, 0, sizeof used);
+  for (auto& word : used) word.store(0, kRelaxed);
   first_free_word = 0;
   page_failed = false;
   page.store(fresh, std::memory_order_release);
 }
 
-// With the lock held; null: none can be made.
+// Null: none can be made.
 StatusPage* the_page() {
-  assert(lock.held_by_me());
+  StatusPage* p = page.load(std::memory_order_acquire);
+  if (p != nullptr || page_failed.load(kRelaxed)) return p;
+  const SignalsBlocked blocked;
+  const Hold hold(making);
   if (page.load(kRelaxed) == nullptr && !page_failed) make_page();
   return page.load(kRelaxed);
 }
 
 StatusEntry* allocate(StatusPage* p) {
-  for (std::size_t word = first_free_word; word < kWords; ++word) {
-    if (~used[word] == 0) continue;
-    const auto bit = static_cast<std::size_t>(__builtin_ctzll(~used[word]));
-    used[word] |= std::uint64_t{1} << bit;
-    first_free_word = word;
-    const auto index = static_cast<std::uint32_t>(word * 64 + bit);
-    if (p->entries_used.load(kRelaxed) <= index) p->entries_used.store(index + 1, kRelaxed);
-    return &p->entry[index];
+  for (std::size_t word = first_free_word.load(kRelaxed); word < kWords; ++word) {
+    std::uint64_t seen = used[word].load(kRelaxed);
+    while (~seen != 0) {
+      const auto bit = static_cast<std::size_t>(__builtin_ctzll(~seen));
+      // Acquire: what the entry's last user has written to it is done; pairs with release().
+      if (!used[word].compare_exchange_weak(seen, seen | std::uint64_t{1} << bit,
+                                            std::memory_order_acquire, kRelaxed)) {
+        continue;
+      }
+      first_free_word.store(word, kRelaxed);
+      const auto index = static_cast<std::uint32_t>(word * 64 + bit);
+      std::uint32_t most = p->entries_used.load(kRelaxed);
+      while (most <= index && !p->entries_used.compare_exchange_weak(most, index + 1, kRelaxed)) {
+      }
+      // Left odd by a call that was left in the middle of it.
+      if ((p->entry[index].sequence.load(kRelaxed) & 1) != 0) p->entry[index].sequence.fetch_add(1);
+      return &p->entry[index];
+    }
   }
-  first_free_word = kWords;
+  // Two threads may have passed each other: the next call looks everywhere.
+  first_free_word.store(0, kRelaxed);
   return nullptr;
 }
 
 void release(StatusPage* p, StatusEntry* entry) {
-  assert(lock.held_by_me());
   const auto index = static_cast<std::size_t>(entry - p->entry);
-  used[index / 64] &= ~(std::uint64_t{1} << (index % 64));
-  first_free_word = std::min(first_free_word, index / 64);
+  used[index / 64].fetch_and(~(std::uint64_t{1} << (index % 64)), std::memory_order_release);
+  std::size_t lowest = first_free_word.load(kRelaxed);
+  while (index / 64 < lowest &&
+         !first_free_word.compare_exchange_weak(lowest, index / 64, kRelaxed)) {
+  }
 }
 
 bool is_on(const StatusPage* p, const StatusEntry* entry) {
   return p != nullptr && entry >= p->entry && entry < p->entry + layout::kStatusEntries;
 }
 
-// A reader of the page takes an entry only when `sequence` was even and the same before and after.
+// A reader of the page takes an entry only when `sequence` was even and the same before and after. Another thread that
+// changes it is waited for; not for ever, since this one may have interrupted it.
 class EntryChange {
  public:
   explicit EntryChange(StatusEntry* entry) : entry_(entry) {
-    entry->sequence.store(entry->sequence.load(kRelaxed) + 1, kRelaxed);
+    for (int i = 0; i < kEntryReads && !owns_; ++i) {
+      std::uint32_t even = entry->sequence.load(kRelaxed) & ~std::uint32_t{1};
+      owns_ = entry->sequence.compare_exchange_strong(even, even + 1, std::memory_order_acquire,
+                                                      kRelaxed);
+    }
     ring::full_fence();  // the odd number is visible before anything that changes
   }
   // Release: what changed is visible before the even number.
   ~EntryChange() {
-    entry_->sequence.store(entry_->sequence.load(kRelaxed) + 1, std::memory_order_release);
+    if (owns_) entry_->sequence.fetch_add(1, std::memory_order_release);
   }
   EntryChange(const EntryChange&) = delete;
   EntryChange& operator=(const EntryChange&) = delete;
+  bool owns() const { return owns_; }
 
  private:
   StatusEntry* entry_;
+  bool owns_ = false;
 };
 
 layout::StatusTotals& totals(StatusPage* p, const StatusEntry* entry) {
@@ -149,8 +173,8 @@ void count_connection(StatusPage* p, EntryVia via) {
 }
 
 void fill(StatusPage* p, StatusEntry* entry, const StatusReport& what) {
-  assert(lock.held_by_me());
   const EntryChange change(entry);
+  if (!change.owns()) return;
   const auto via = static_cast<std::uint32_t>(what.via);
   if (entry->via.load(kRelaxed) != via) {
     settle_bytes(p, entry);
@@ -207,7 +231,7 @@ void inherit_entry(int /*fd*/, Socket* socket, void* context) {
     socket->status = entry;
     return;
   }
-  const EntryChange change(entry);
+  const EntryChange change(entry);  // of the child's only thread
   if (copy_entry(old, entry)) {
     socket->status = entry;
   } else {
@@ -224,8 +248,7 @@ void count(std::atomic<std::uint64_t> StatusPage::*counter) {
 }  // namespace
 
 void report(Socket* socket, const StatusReport& what) {
-  Hold hold(lock);
-  StatusPage* p = hold.owns() ? the_page() : nullptr;
+  StatusPage* p = the_page();
   if (p == nullptr) return;
   StatusEntry* entry = is_on(p, socket->status) ? socket->status : nullptr;
   const bool established = what.state == EntryState::kEstablished;
@@ -259,9 +282,7 @@ void show_downgraded(Socket* socket) {
 }
 
 void retire(Socket* socket) {
-  Hold hold(lock);
-  if (!hold.owns()) return;
-  StatusPage* p = page.load(kRelaxed);
+  StatusPage* p = page.load(std::memory_order_acquire);
   StatusEntry* entry = socket->status;
   socket->status = nullptr;
   if (!is_on(p, entry)) return;
@@ -276,8 +297,7 @@ void retire(Socket* socket) {
 void count_reason(wire::Reason reason) {
   const auto index = static_cast<std::uint32_t>(reason);
   if (index >= wire::kReasonCount) return;
-  Hold hold(lock);
-  StatusPage* p = hold.owns() ? the_page() : nullptr;
+  StatusPage* p = the_page();
   if (p != nullptr) p->reasons[index].fetch_add(1, kRelaxed);
 }
 
@@ -301,12 +321,11 @@ void count_received(Socket* s, std::uint64_t bytes) {
 }
 
 void start_status() {
-  Hold hold(lock);
-  if (hold.owns()) the_page();
+  the_page();
 }
 
 void status_after_fork() {
-  new (&lock) Lock;  // whoever held it is a thread of the parent
+  new (&making) Lock;  // whoever held it is a thread of the parent
   StatusPage* parents = page.load(kRelaxed);
   page_failed = false;
   if (parents == nullptr) return;
@@ -314,7 +333,6 @@ void status_after_fork() {
   const int parents_fd = is_status_fd(fd) ? fd : -1;
   page.store(nullptr, kRelaxed);
   page_fd.store(-1, kRelaxed);
-  Hold hold(lock);
   // Made only when there is something to show: most children become another program at once.
   for_each(inherit_entry, parents, 0, table_limit());
   sys::munmap(parents, sizeof(StatusPage));

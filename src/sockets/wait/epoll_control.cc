@@ -160,6 +160,7 @@ Outcome control_epoll(int epfd, int op, int fd, epoll_event* event) {
   const Outcome quick = control_recent(set, op, s, fd, event);
   if (quick != kPassOn) return quick;
   SignalsBlocked blocked;
+  const Registering making;
   Hold registered(registry);
   if (lookup(fd) != s || lookup(epfd) != owner) return kPassOn;
   Hold hold(set->lock);

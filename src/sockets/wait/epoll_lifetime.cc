@@ -61,6 +61,7 @@ void made_epoll(int epfd) {
 
 void epolls_after_fork() {
   registry.reset_after_fork();
+  registering.store(0, std::memory_order_relaxed);
   for_each(
       [](int, Socket* s, void*) {
         if (s->epoll == nullptr) return;

@@ -2,6 +2,7 @@
 
 #include <cassert>
 
+#include "ring/fence.h"
 #include "sockets/process/missed.h"
 #include "sockets/wait/epoll_entry.h"
 #include "sys/kernel.h"
@@ -164,7 +165,17 @@ EpollEntry* entry_of(std::uint64_t cookie, EpollSet* set, bool* kicked) {
   return e->set == set ? e : nullptr;
 }
 
+std::atomic<std::uint32_t> registering{0};
+
+// Or perhaps will have, by a call that saw the socket as it was.
+static bool has_registrations(Socket* s) {
+  ring::full_fence();  // the new kind before the look; pairs with Registering
+  return registering.load(std::memory_order_seq_cst) != 0 ||
+         __atomic_load_n(&s->registrations, __ATOMIC_ACQUIRE) != nullptr;
+}
+
 void detach_registrations(Socket* s) {
+  if (!has_registrations(s)) return;
   SignalsBlocked blocked;
   Hold registered(registry);
   for (EpollEntry* e = s->registrations; e != nullptr; e = e->next_of_socket) {
@@ -175,6 +186,7 @@ void detach_registrations(Socket* s) {
 }
 
 void attach_registrations(Socket* s) {
+  if (!has_registrations(s)) return;
   SignalsBlocked blocked;
   Hold registered(registry);
   const bool connection = s->kind.load(std::memory_order_acquire) == Kind::kConnection;

@@ -12,13 +12,24 @@ namespace shunt::sockets {
 
 // A socket changes what stands for it in the kernel (it becomes a connection or a listener). Its
 // registrations, made while it was plain TCP, are taken out of the kernel before the change, while
-// the descriptor still names the TCP socket, and put back after it.
+// the descriptor still names the TCP socket, and put back after it. Where the socket has none, nothing is locked.
 void detach_registrations(Socket* socket);
 void attach_registrations(Socket* socket);
 
 // ---- for the other files of this room ----
 
 extern Lock registry;
+
+// While a call may make a registration: it looks at the socket's kind after this, and who changes the kind looks at the
+// count after that, so one of them sees the other. Signals are blocked.
+extern std::atomic<std::uint32_t> registering;
+class Registering {
+ public:
+  Registering() { registering.fetch_add(1, std::memory_order_seq_cst); }
+  ~Registering() { registering.fetch_sub(1, std::memory_order_seq_cst); }
+  Registering(const Registering&) = delete;
+  Registering& operator=(const Registering&) = delete;
+};
 
 // With registry and the set's lock held:
 EpollEntry* find(const Socket* socket, const EpollSet* set, int fd);  // nullptr: not registered
