@@ -31,6 +31,12 @@ class NameBuilder {
     put("0123456789abcdef"[b >> 4]);
     put("0123456789abcdef"[b & 15]);
   }
+  void endpoint(const Endpoint& e) {
+    const std::size_t bytes = e.family == AF_INET ? 4 : 16;
+    for (std::size_t i = 0; i < bytes; ++i) hex(e.address[i]);
+    text(":");
+    number(e.port);
+  }
   UnixName take() {
     name_.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + at_);
     return name_;
@@ -60,6 +66,15 @@ UnixName make(char kind, const Endpoint& e) {
 }
 
 }  // namespace
+
+UnixName connection_name(const Endpoint& source, const Endpoint& destination) {
+  NameBuilder b;
+  b.text("shunt/from/");
+  b.endpoint(source);
+  b.text("/to/");
+  b.endpoint(destination);
+  return b.take();
+}
 
 UnixName rendezvous_name(const Endpoint& local, bool dual_stack) {
   if (local.family == AF_INET6 && local.is_any() && dual_stack) return make('*', local);

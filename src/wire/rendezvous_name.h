@@ -25,6 +25,9 @@ UnixName rendezvous_name(const Endpoint& local, bool dual_stack);
 // the address itself, the family's wildcard, the dual-stack wildcard. Returns how many (at most 3).
 int rendezvous_candidates(const Endpoint& destination, UnixName out[3]);
 
+// The name of a bell whose source port the program has chosen itself: two live connections cannot have one.
+UnixName connection_name(const Endpoint& source, const Endpoint& destination);
+
 // Whether a listener bound to `local` would be asked for `destination`.
 bool rendezvous_matches(const Endpoint& local, bool dual_stack, const Endpoint& destination);
 

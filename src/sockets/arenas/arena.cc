@@ -56,6 +56,7 @@ Arena* allocate() {
   a->single.kept_bytes = 0;
   a->single.peer = nullptr;
   a->single.touched = 0;
+  a->single.port = {};
   a->users.store(0, kRelaxed);
   a->last_use.store(0, kRelaxed);
   a->retired.store(false, kRelaxed);
@@ -152,6 +153,7 @@ void destroy(Arena* a) {
     if (a->places[i].state.load(std::memory_order_acquire) == PlaceState::kWaiting)
       drop(a->places[i].peer);
     forget_kept(&a->places[i]);
+    release_port(&a->places[i].port);
   }
   for (std::uint32_t i = 0; i < a->known_count.load(kRelaxed); ++i) drop(a->known[i].load(kRelaxed));
   if (a->theirs != nullptr) drop(a->theirs);
@@ -346,7 +348,11 @@ void arenas_after_fork() {
 bool is_arena_fd(int fd) {
   bool found = false;
   for_each_arena([&](const Arena& a) {
-    found = found || (fd >= 0 && a.fd.load(std::memory_order_relaxed) == fd);
+    if (fd < 0 || a.own == nullptr) return;
+    found = found || a.fd.load(std::memory_order_relaxed) == fd;
+    for (std::uint32_t i = 0; fd > 0 && i < a.shape.places; ++i) {
+      found = found || a.places[i].port.fd == fd;
+    }
   });
   return found;
 }

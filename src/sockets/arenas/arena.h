@@ -36,6 +36,15 @@ struct Arena;
 
 enum class PlaceState : std::uint8_t { kFree, kUsed, kWaiting, kLost, kBusy };
 
+// A local port that the kernel keeps for the connections in a place, one after another: by a socket that is mapped
+// (`page`) or open (`fd`). See setup/port.h.
+inline constexpr std::size_t kHeldPortBytes = 4096;
+struct HeldPort {
+  wire::Endpoint source;  // port 0: none
+  void* page;
+  int fd;  // 0: none
+};
+
 struct Place {
   std::atomic<PlaceState> state;
   bool told;                 // the other side has been told of it
@@ -44,6 +53,7 @@ struct Place {
   std::uint32_t peer_index;  // waiting: the place of the connection's other end in `peer`
   Arena* peer;               // waiting: held
   std::uint64_t touched;     // bit i: segment i may have pages
+  HeldPort port;
 };
 
 // Whom the connecting side has reached.
@@ -131,7 +141,7 @@ void close_unsent(Arena* arena);
 // Around fork(): before in the parent, and after in the child.
 void arenas_before_fork();
 void arenas_after_fork();
-// Whether `fd` is one of the descriptors of own arenas.
+// Whether `fd` is one of the descriptors of own arenas, or of a port.
 bool is_arena_fd(int fd);
 
 }  // namespace shunt::sockets

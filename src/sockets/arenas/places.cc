@@ -14,6 +14,9 @@ namespace {
 constexpr std::uint32_t kKeptOfPlace = 256 * 1024;
 constexpr std::uint64_t kKeptInAll = 4 * 1024 * 1024;
 std::atomic<std::uint64_t> kept_bytes{0};
+// Nor do more than so many free places keep their ports.
+constexpr std::uint32_t kKeptPorts = 256;
+std::atomic<std::uint32_t> kept_ports{0};
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
@@ -41,14 +44,22 @@ bool keep(std::uint64_t size) {
   return false;
 }
 
+void keep_port(Arena* a, HeldPort* port) {
+  if (port->source.port == 0) return;
+  if (kept_ports.fetch_add(1, kRelaxed) < kKeptPorts && !a->retired.load(kRelaxed)) return;
+  kept_ports.fetch_sub(1, kRelaxed);
+  release_port(port);
+}
+
 // Busy until now. Release: whoever takes the place finds what is said of it, and its pages.
 void make_free(Arena* a, std::uint32_t index, std::uint64_t bytes) {
   Place& p = a->places[index];
   assert(p.state.load(kRelaxed) == PlaceState::kBusy && p.kept_bytes == 0);
+  keep_port(a, &p.port);
   if (p.touched != 0) {
     const auto segments = static_cast<std::uint64_t>(__builtin_popcountll(p.touched));
     const std::uint64_t size = std::min(bytes, segments * layout::kSegmentBytes);
-    if (keep(size)) {
+    if (!a->retired.load(kRelaxed) && keep(size)) {
       p.kept_bytes = static_cast<std::uint32_t>(size);
     } else {
       give_back(a, index);
@@ -101,6 +112,7 @@ bool give(Arena* a, std::uint32_t index, std::uint32_t* generation) {
   Place& p = a->places[index];
   if (!change(p, PlaceState::kFree, PlaceState::kUsed)) return false;
   kept_bytes.fetch_sub(p.kept_bytes, kRelaxed);
+  if (p.port.source.port != 0) kept_ports.fetch_sub(1, kRelaxed);
   p.generation = next_generation(a);
   p.told = false;
   a->users.fetch_add(1, kRelaxed);
@@ -112,9 +124,17 @@ bool give(Arena* a, std::uint32_t index, std::uint32_t* generation) {
 
 }  // namespace
 
+void release_port(HeldPort* port) {
+  if (port->page != nullptr) sys::munmap(port->page, kHeldPortBytes);
+  if (port->fd != 0) sys::close(port->fd);
+  *port = {};
+}
+
 void forget_kept(Place* p) {
+  if (p->state.load(std::memory_order_acquire) != PlaceState::kFree) return;
   kept_bytes.fetch_sub(p->kept_bytes, kRelaxed);
   p->kept_bytes = 0;
+  if (p->port.source.port != 0) kept_ports.fetch_sub(1, kRelaxed);
 }
 
 bool take_any(Arena* own, PlaceRef* place, std::uint32_t* generation) {
@@ -163,6 +183,7 @@ void let_go(const Ended& e) {
     if (e.last && !p.told) {
       make_free(own, e.own.index, bytes);
     } else {
+      release_port(&p.port);
       p.state.store(PlaceState::kLost, std::memory_order_release);
     }
     if (e.peer.arena != nullptr) drop(e.peer.arena);

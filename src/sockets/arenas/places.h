@@ -31,6 +31,9 @@ void let_go(const Ended& ended);
 // Looks at up to `count` places whether those that wait can be free.
 void settle_waiting(Arena* own, std::uint32_t count);
 
+// The kernel may give the port to somebody else. Of one that has none: nothing.
+void release_port(HeldPort* port);
+
 // For arena.cc: the place goes with its arena.
 void forget_kept(Place* place);
 

@@ -71,7 +71,7 @@ void take_connected(int fd, Connection* c, bool keep) {
   if (peer.control != nullptr) {
     connected(c, peer);
     c->bell_state.connected_left = keep;
-    refuse_descriptors(fd);
+    if (!c->trusts_peer) refuse_descriptors(fd);
   } else {
     note_gone(c);  // closed before it was accepted, or nonsense: reset either way
     if (n > 0) count_untrusted_reset();

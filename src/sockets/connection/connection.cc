@@ -74,6 +74,7 @@ void reset(Connection* c) {
   c->write_timeout_ns = 0;
   c->carriage.store(conn::Carriage::kWaiting, std::memory_order_relaxed);
   c->connecting_side = false;
+  c->trusts_peer = false;
   c->rest_sent = 0;
   c->local = {};
   c->remote = {};

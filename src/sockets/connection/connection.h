@@ -99,6 +99,7 @@ struct Connection {
   bool relayed;
   std::uint32_t map_bytes;  // of an area that is mapped alone
   bool connecting_side;     // gives way when both sides begin
+  bool trusts_peer;         // it is of root or of this user: it may send descriptors, and will not
   std::uint64_t rest_sent;  // of the own stream, moved over the bell: up to this position
   Lock options_lock;
   StoredOption options[kMaxStoredOptions];

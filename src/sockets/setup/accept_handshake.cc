@@ -28,12 +28,14 @@ namespace {
 
 struct Request {
   wire::Message message;
-  int fds[2] = {-1, -1};  // area or device; reserving socket, or the bell when via the driver
+  int fds[2] = {-1, -1};  // arena, area or device; reserving socket, or the bell when via the driver
+  int count = 0;
   bool via_driver = false;
+  bool trusted = false;  // from somebody who could do with this process what he likes
 
   void close_all() {
     for (int& fd : fds) {
-      if (fd >= 0) sys::close_received(fd);
+      if (fd >= 0) trusted ? static_cast<void>(sys::close(fd)) : sys::close_received(fd);
       fd = -1;
     }
   }
@@ -42,15 +44,31 @@ struct Request {
 // -EAGAIN: nothing yet. -EPROTO: not a CONNECT, or the other side is gone.
 long receive_request(int bell, Request* r) {
   wire::MessageBytes bytes;
-  int count = 0;
-  const long n = sys::recv_fds(bell, bytes.data(), bytes.size(), r->fds, 2, &count, MSG_DONTWAIT);
+  const long n =
+      sys::recv_fds(bell, bytes.data(), bytes.size(), r->fds, 2, &r->count, MSG_DONTWAIT);
   if (n == -EAGAIN || n == -EINTR) return -EAGAIN;
-  if (n != static_cast<long>(bytes.size()) || count != 2) return -EPROTO;
+  if (n != static_cast<long>(bytes.size()) || r->count == 0) return -EPROTO;
   const Result<wire::Message> m = wire::decode(bytes.data(), bytes.size());
   if (!m.ok() || m.value().type != wire::MessageType::kConnect) return -EPROTO;
   r->message = m.value();
   r->via_driver = (m.value().flags & wire::kViaDriver) != 0;
-  return 0;
+  return r->via_driver && r->count != 2 ? -EPROTO : 0;
+}
+
+constexpr std::uint16_t kFirstUnprivileged = 1024;
+
+// Root, or this user himself, who may have any port but the privileged ones.
+bool is_trusted(int bell, const wire::Endpoint& source) {
+  ucred cred{};
+  socklen_t length = sizeof cred;
+  if (sys::getsockopt(bell, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0) return false;
+  return cred.uid == 0 || (source.port >= kFirstUnprivileged && cred.uid == sys::geteuid());
+}
+
+// The source address that somebody trusted names.
+bool sound_source(const wire::Endpoint& source, const wire::Endpoint& destination) {
+  if (source.port == 0 || source.is_any() || source.family != destination.family) return false;
+  return source.same_address(destination) || is_local(source);
 }
 
 std::uint64_t netns_cookie(int fd) {
@@ -101,6 +119,10 @@ bool check(Request* r, int bell, const Socket* listener) {
   if (m.area.object != wire::kObjectPlace) return false;
   // A listener at one address is asked for that one; at the wildcard, for whatever its client says.
   if (l->local.is_any() && !is_local(m.destination)) return false;
+  if (r->count == 1) {
+    r->trusted = is_trusted(bell, m.source);
+    return r->trusted && sound_source(m.source, m.destination);
+  }
   wire::Endpoint source;
   if (!vouched_source(r->fds[1], l->rendezvous, m.destination, &source)) return false;
   r->message.source = source;
@@ -218,7 +240,7 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
   }
   sys::fcntl(bell, F_SETFL, (flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0);
   sys::fcntl(bell, F_SETFD, (flags & SOCK_CLOEXEC) != 0 ? FD_CLOEXEC : 0);
-  refuse_descriptors(bell);
+  if (!r->trusted) refuse_descriptors(bell);
   inherit_options(c, listener_fd, listener->family);
   Socket* s = enter(bell, Kind::kTcp, listener->family);
   if (s == nullptr) {

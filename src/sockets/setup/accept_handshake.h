@@ -1,9 +1,10 @@
 // The accepting side's half of the set-up: CONNECT in, CONNECTED out.
 //
 // Nothing in a CONNECT is believed: the area must be a sealed memory object of the right size and header (or, from the
-// driver of a window on a device, a range of it, and there is one for us too); the source address comes from the
-// kernel (the TCP socket that the other side passes, bound in this very network namespace to an address of its own)
-// or from this partition's driver (the window's owner, or root).
+// driver of a window on a device, a range of it, and there is one for us too). The source address comes from the
+// kernel (the TCP socket that the other side passes, bound in this very network namespace to an address of its own), or
+// from this partition's driver (the window's owner, or root). Who is root, or this very user and claims no privileged
+// port, need not show the socket: he could do with this process what he likes.
 #pragma once
 
 #include "sockets/process/socket.h"

@@ -12,6 +12,7 @@
 #include "sockets/setup/driver_request.h"
 #include "sockets/setup/establish.h"
 #include "sockets/setup/local_address.h"
+#include "sockets/setup/port.h"
 #include "sockets/setup/rendezvous.h"
 #include "sockets/thread/cancel.h"
 #include "sockets/wait/epoll_registry.h"
@@ -76,21 +77,6 @@ bool reserve_port(int fd, const Socket* s, wire::Endpoint natural, wire::Endpoin
   return false;
 }
 
-// Puts the bell where the program's TCP socket was, under each of its descriptors; the TCP socket
-// goes on holding the port at a high number.
-bool swap_descriptors(int fd, Socket* s, int bell) {
-  const int reservation = sys::fcntl(fd, F_DUPFD_CLOEXEC, 3);
-  if (reservation < 0) return false;
-  s->reservation = sys::move_high(reservation);
-  detach_registrations(s);
-  for (int each = next_descriptor(s, 0, -1); each >= 0; each = next_descriptor(s, each + 1, -1)) {
-    const bool close_on_exec = (sys::fcntl(each, F_GETFD) & FD_CLOEXEC) != 0;
-    sys::dup3(bell, each, close_on_exec ? O_CLOEXEC : 0);
-  }
-  sys::close(bell);
-  return true;
-}
-
 struct Attempt {
   int fd;
   Socket* socket;
@@ -99,7 +85,33 @@ struct Attempt {
   const wire::Partition* partition;  // null: direct
   int bell;                          // direct: connected; else made here
   LinkKey listener;                  // direct: who was reached
+  bool keeps_socket = true;          // the program's TCP socket holds the port
+  bool taken = false;                // source and destination are another connection's
 };
+
+// Puts the bell where the program's TCP socket was, under each of its descriptors; where the TCP socket holds the port it
+// goes on doing that at a high number.
+bool swap_descriptors(const Attempt& a) {
+  Socket* s = a.socket;
+  if (a.keeps_socket) {
+    const int reservation = sys::fcntl(a.fd, F_DUPFD_CLOEXEC, 3);
+    if (reservation < 0) return false;
+    s->reservation = sys::move_high(reservation);
+  }
+  detach_registrations(s);
+  const auto replace = [&a](int fd) {
+    const bool close_on_exec = (sys::fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0;
+    sys::dup3(a.bell, fd, close_on_exec ? O_CLOEXEC : 0);
+  };
+  constexpr std::uint32_t kOnlyOne = 2;  // the descriptor, and the caller's pin
+  if (s->refs.load(std::memory_order_acquire) <= kOnlyOne) {
+    replace(a.fd);
+  } else {
+    for (int fd = next_descriptor(s, 0, -1); fd >= 0; fd = next_descriptor(s, fd + 1, -1)) replace(fd);
+  }
+  sys::close(a.bell);
+  return true;
+}
 
 bool areas_given(const Attempt& a) { return a.partition != nullptr && areas_from_driver(); }
 
@@ -114,31 +126,14 @@ bool request_area(Attempt& a, Parts* parts, const wire::Message& m, wire::Reason
   return adopted;
 }
 
-// Straight to the listener: a place of the arena that belongs to it.
-bool tell_listener(const Attempt& a, Parts* parts, wire::Message m, wire::Reason* reason) {
-  Offer offer;
+bool deliver_by_driver(Attempt& a, Parts& parts, wire::Endpoint* source, wire::Reason* reason) {
+  *reason = wire::Reason::kBadSource;
+  if (!reserve_port(a.fd, a.socket, natural_source(a.destination, true), source)) return false;
   *reason = wire::Reason::kNoMemory;
-  if (!offer_place(a.listener, &offer)) return false;
-  own_place(parts, offer.place, offer.generation);
-  m.generation = offer.generation;
-  m.area = place_location(offer.place);
-  m.arena = offer.place.arena->id;
-  const wire::MessageBytes bytes = wire::encode(m);
-  const int fds[2] = {offer.fd, a.fd};
-  // Not a cancellation point, and the backlog's buffer takes a first message always.
-  const bool told = sys::send_fds(a.bell, bytes.data(), bytes.size(), fds, 2, MSG_DONTWAIT) ==
-                    static_cast<long>(bytes.size());
-  offer_sent(offer, told);
-  *reason = wire::Reason::kRefused;
-  return told;
-}
-
-bool deliver(Attempt& a, Parts& parts, const wire::Endpoint& source, wire::Reason* reason) {
   wire::Message m;
   m.type = wire::MessageType::kConnect;
-  m.source = source;
+  m.source = *source;
   m.destination = a.destination;
-  if (a.partition == nullptr) return tell_listener(a, &parts, m, reason);
   if (areas_given(a)) return request_area(a, &parts, m, reason);
   if (!own_object(&parts)) return false;
   m.generation = parts.generation;
@@ -147,24 +142,58 @@ bool deliver(Attempt& a, Parts& parts, const wire::Endpoint& source, wire::Reaso
   return a.bell >= 0;
 }
 
+// Straight to the listener, which has been reached: a place of the arena that belongs to it. Waits for nothing.
+bool deliver_straight(Attempt& a, Parts& parts, wire::Endpoint* source, wire::Reason* reason) {
+  Offer offer;
+  *reason = wire::Reason::kNoMemory;
+  if (!offer_place(a.listener, &offer)) return false;
+  own_place(&parts, offer.place, offer.generation);
+  adopt_options(parts.connection, a.fd, a.socket->family);
+  const auto send = [&] {
+    SourcePort port;
+    *reason = wire::Reason::kBadSource;
+    const wire::Endpoint natural = natural_source(a.destination, false);
+    const bool shown = a.listener.uid != sys::geteuid();
+    parts.connection->trusts_peer = !shown || a.listener.uid == 0;
+    if (!source_port(a.fd, a.socket, natural, offer.place, shown, &port)) return false;
+    // A foreign address (IP_FREEBIND, IP_TRANSPARENT) nobody would believe; the kernel says whether it may connect.
+    if (!port.source.same_address(natural) && !is_local(port.source)) return false;
+    a.keeps_socket = port.by_program;
+    *source = port.source;
+    a.taken = port.by_program && !claim(a.bell, port.source, a.destination);
+    if (a.taken) return false;
+    wire::Message m;
+    m.type = wire::MessageType::kConnect;
+    m.generation = offer.generation;
+    m.source = port.source;
+    m.destination = a.destination;
+    m.area = place_location(offer.place);
+    m.arena = offer.place.arena->id;
+    const wire::MessageBytes bytes = wire::encode(m);
+    const int fds[2] = {offer.fd, port.proof};
+    *reason = wire::Reason::kRefused;
+    return sys::send_fds(a.bell, bytes.data(), bytes.size(), fds, port.proof >= 0 ? 2 : 1,
+                         MSG_DONTWAIT) == static_cast<long>(bytes.size());
+  };
+  const bool told = send();
+  offer_sent(offer, told);
+  return told;
+}
+
+bool deliver(Attempt& a, Parts& parts, wire::Endpoint* source, wire::Reason* reason) {
+  return a.partition == nullptr ? deliver_straight(a, parts, source, reason)
+                                : deliver_by_driver(a, parts, source, reason);
+}
+
 // Everything from a route to an installed connection. False with *reason: nothing has changed.
 bool establish(Attempt& a, wire::Reason* reason) {
   Parts parts;
   wire::Endpoint source;
   *reason = wire::Reason::kNoMemory;
-  const wire::Endpoint natural = natural_source(a.destination, a.partition != nullptr);
-  // A foreign address (IP_FREEBIND, IP_TRANSPARENT) nobody would believe; the kernel says whether it may connect.
-  const auto believable = [&] {
-    return a.partition != nullptr || source.same_address(natural) || is_local(source);
-  };
-  if (!reserve_port(a.fd, a.socket, natural, &source) || !believable()) {
-    *reason = wire::Reason::kBadSource;
-    return false;
-  }
   if (!make_parts(&parts)) return false;
   const auto delivered = [&] {
     const Undo undo([&parts] { discard(&parts); });
-    return deliver(a, parts, source, reason);
+    return deliver(a, parts, &source, reason);
   };
   if (!delivered()) {
     discard(&parts);
@@ -175,12 +204,13 @@ bool establish(Attempt& a, wire::Reason* reason) {
   c->remote = a.destination;
   c->connecting_side = true;
   c->nonblocking.store(a.nonblocking, std::memory_order_relaxed);
-  adopt_options(c, a.fd, a.socket->family);
-  sys::fcntl(a.bell, F_SETFL, a.nonblocking ? O_NONBLOCK : 0);
+  if (a.partition != nullptr) adopt_options(c, a.fd, a.socket->family);
+  if (!a.nonblocking || a.partition != nullptr)
+    sys::fcntl(a.bell, F_SETFL, a.nonblocking ? O_NONBLOCK : 0);
   {
     Hold hold(a.socket->lock);
     const bool unchanged = a.socket->kind.load(std::memory_order_acquire) == Kind::kTcp;
-    if (!unchanged || !swap_descriptors(a.fd, a.socket, a.bell)) {
+    if (!unchanged || !swap_descriptors(a)) {
       *reason = unchanged ? wire::Reason::kNoMemory : wire::Reason::kUnsupportedCall;
       discard(&parts);
       return false;
@@ -238,6 +268,7 @@ Outcome attempt(int fd, Socket* s, const sockaddr* address, socklen_t length, bo
     const int bell = a.bell;
     done = establish(a, &reason);
     if (!done) sys::close(bell);
+    if (a.taken) return -EADDRNOTAVAIL;
   } else if (const wire::PartitionTable* table = partition_table(); table != nullptr) {
     a.partition = table->by_address(destination);
     if (a.partition == own_partition()) a.partition = nullptr;

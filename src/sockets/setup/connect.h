@@ -2,8 +2,8 @@
 //
 // In order: a rendezvous in this network namespace, for an address that is local here (rendezvous.h says
 // who is believed); the window's other partitions, by way of the own driver; kernel TCP. The local port is
-// reserved in the kernel by the program's own TCP socket, which stays bound, out of sight, for as long as
-// the connection lives.
+// the kernel's as long as the connection lives: port.h says by which socket; by way of the driver it is the program's
+// own, which stays bound, out of sight.
 //
 // As with TCP, connect() succeeds when the request is in the listener's backlog; accept() may come
 // later, and bytes may be sent before.

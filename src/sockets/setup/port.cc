@@ -1,0 +1,73 @@
+#include "sockets/setup/port.h"
+
+#include "sockets/arenas/places.h"
+#include "sys/kernel.h"
+#include "wire/rendezvous_name.h"
+
+namespace shunt::sockets {
+namespace {
+
+constexpr std::uint16_t kFirstUnprivileged = 1024;
+
+// What `fd` is bound to; port 0: nothing.
+bool bound_to(int fd, const wire::Endpoint& natural, wire::Endpoint* source) {
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  if (sys::getsockname(fd, &address, &length) != 0) return false;
+  const auto bound = wire::from_sockaddr(reinterpret_cast<sockaddr*>(&address), length);
+  if (!bound.ok()) return false;
+  *source = bound.value();
+  if (source->port != 0 && source->is_any()) {
+    source->family = natural.family;
+    source->address = natural.address;
+  }
+  return true;
+}
+
+bool bind_to(int fd, const Socket* s, const wire::Endpoint& natural, wire::Endpoint* source) {
+  sockaddr_storage address{};
+  const socklen_t length = wire::to_sockaddr(natural, s->family, &address);
+  return length != 0 && sys::bind(fd, &address, length) == 0 && bound_to(fd, natural, source) &&
+         source->port != 0 && source->family == natural.family;
+}
+
+// The place keeps `fd`, which the program's own descriptor is about to leave.
+bool keep(int fd, bool shown, HeldPort* port) {
+  if (!shown) {
+    // A TCP socket can be mapped (for zero-copy receive), and a mapping keeps it as a descriptor does.
+    port->page = sys::mmap(nullptr, kHeldPortBytes, PROT_NONE, MAP_SHARED, fd, 0);
+    if (port->page != nullptr) return true;
+  }
+  const int high = sys::fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  if (high < 0) return false;
+  port->fd = sys::move_high(high);
+  return true;
+}
+
+}  // namespace
+
+bool source_port(int fd, const Socket* s, const wire::Endpoint& natural, const PlaceRef& place,
+                 bool shown, SourcePort* out) {
+  if (!bound_to(fd, natural, &out->source)) return false;
+  if (out->source.port != 0) {
+    out->by_program = true;
+    if (shown || out->source.port < kFirstUnprivileged) out->proof = fd;
+    return out->source.family == natural.family;
+  }
+  HeldPort& port = place.arena->places[place.index].port;
+  if (port.source.port == 0 || !port.source.same_address(natural) || (shown && port.fd < 0)) {
+    release_port(&port);
+    if (!bind_to(fd, s, natural, &out->source) || !keep(fd, shown, &port)) return false;
+    port.source = out->source;
+  }
+  out->source = port.source;
+  if (shown) out->proof = port.fd;
+  return true;
+}
+
+bool claim(int bell, const wire::Endpoint& source, const wire::Endpoint& destination) {
+  const wire::UnixName name = wire::connection_name(source, destination);
+  return sys::bind(bell, &name.address, name.length) != -98 /* EADDRINUSE */;
+}
+
+}  // namespace shunt::sockets
