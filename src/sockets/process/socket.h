@@ -14,6 +14,7 @@
 #include "sockets/connection/connection.h"
 #include "sockets/process/table.h"
 #include "sockets/thread/lock.h"
+#include "sockets/thread/signals.h"
 #include "sockets/thread/spin.h"
 
 namespace shunt::sockets {
@@ -37,13 +38,15 @@ struct Socket;
 struct Listener {
   int rendezvous;
   int waiter;  // the hidden epoll instance
+  int watched;  // the kernel's listener, by the number that it is watched under
   wire::Endpoint local;
   bool dual_stack;
   bool program_nonblocking;  // what F_GETFL shows; the kernel's listener is always non-blocking
   int pending_count;
   int pending[kMaxPending];
   void (*close)(Socket*);  // gives everything here back, and this too
-  bool unix_turn;          // take turns, so that neither kind of client starves
+  std::uint32_t turn;      // so that neither kind of client starves
+  SignalWatch signals;
 };
 
 struct EpollEntry;

@@ -238,8 +238,10 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
       *bell_slot = bell = low;
     }
   }
-  sys::fcntl(bell, F_SETFL, (flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0);
-  sys::fcntl(bell, F_SETFD, (flags & SOCK_CLOEXEC) != 0 ? FD_CLOEXEC : 0);
+  if (relocate || r->via_driver) {  // else accept4() has
+    sys::fcntl(bell, F_SETFL, (flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0);
+    sys::fcntl(bell, F_SETFD, (flags & SOCK_CLOEXEC) != 0 ? FD_CLOEXEC : 0);
+  }
   if (!r->trusted) refuse_descriptors(bell);
   inherit_options(c, listener_fd, listener->family);
   Socket* s = enter(bell, Kind::kTcp, listener->family);

@@ -8,6 +8,7 @@
 
 #include "sockets/process/config.h"
 #include "sockets/process/status.h"
+#include "sockets/options/option_rules.h"
 #include "sockets/setup/accept_handshake.h"
 #include "sockets/setup/establish.h"
 #include "sockets/thread/signals.h"
@@ -56,9 +57,13 @@ wire::Reason open_rendezvous(Listener* l, int fd, int backlog) {
     return wire::Reason::kNoMemory;
   }
   l->rendezvous = rendezvous;
+  l->watched = fd;
   l->waiter = waiter;
   return wire::Reason::kNone;
 }
+
+// Of so many accepts one looks for an ordinary client first.
+constexpr std::uint32_t kOrdinaryTurn = 8;
 
 // Out of the list, which stays in the order of arrival.
 void remove_pending(Listener* l, int index) {
@@ -79,7 +84,7 @@ long accept_shunted(int listener_fd, Socket* s, int flags) {
   }
   // Bounded, so that whoever connects faster than we accept cannot keep ordinary clients waiting.
   for (int taken = 0; taken < kTakenAtOnce; ++taken) {
-    const int bell = sys::accept4(l->rendezvous, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    const int bell = sys::accept4(l->rendezvous, nullptr, nullptr, flags);
     if (bell == -EINTR || bell == -ECONNABORTED) continue;
     if (bell < 0) return bell;
     long fd = finish_handshake(bell, listener_fd, s, flags, false);
@@ -120,6 +125,17 @@ int accept_at_once(int fd, int flags) {
   return accepted;
 }
 
+// Whether the kernel's listener has a client.
+bool has_ordinary(const Listener* l) {
+  epoll_event ready[4];
+  const timespec now{0, 0};
+  const int n = sys::epoll_pwait2(l->waiter, ready, 4, &now, nullptr);
+  for (int i = 0; i < n; ++i) {
+    if (ready[i].data.fd == l->watched) return true;
+  }
+  return n == 4 || n < 0;  // more than fit here, or nobody knows
+}
+
 long accept_ordinary(int fd, Socket* s, int flags) {
   const int accepted = accept_at_once(fd, flags);
   if (accepted >= 0) accepted_by_kernel(accepted, s->family, wire::Reason::kOrdinaryPeer);
@@ -146,6 +162,7 @@ void close_listener(Socket* s) {
   for (int i = 0; i < l->pending_count; ++i) sys::close(l->pending[i]);
   sys::close(l->rendezvous);
   sys::close(l->waiter);
+  l->signals.close();
   sys::munmap(l, kListenerBytes);
 }
 
@@ -195,7 +212,7 @@ long accept_socket(int fd, Socket* s, sockaddr* address, socklen_t* length, int 
   if ((flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) != 0) return -EINVAL;
   std::int64_t timeout_ns = -1;
   const std::uint16_t family = s->family;
-  for (;;) {
+  for (bool woken = false;; woken = true) {
     long accepted = -EAGAIN;
     bool nonblocking = false;
     int waiter = -1;
@@ -206,19 +223,22 @@ long accept_socket(int fd, Socket* s, sockaddr* address, socklen_t* length, int 
       Listener* l = s->listener;
       nonblocking = l->program_nonblocking;
       waiter = l->waiter;
-      l->unix_turn = !l->unix_turn;
-      for (int half = 0; half < 2 && accepted == -EAGAIN; ++half) {
-        const bool shunted = (half == 0) == l->unix_turn;
-        accepted = shunted ? accept_shunted(fd, s, flags) : accept_ordinary(fd, s, flags);
-      }
+      if (++l->turn % kOrdinaryTurn == 0) accepted = accept_ordinary(fd, s, flags);
+      if (accepted == -EAGAIN) accepted = accept_shunted(fd, s, flags);
+      // One that would wait looks only when it is told that there is somebody.
+      if (accepted == -EAGAIN && (woken || (nonblocking && has_ordinary(l))))
+        accepted = accept_ordinary(fd, s, flags);
     }
     if (accepted >= 0) {
       give_peer_address(static_cast<int>(accepted), family, address, length);
       return accepted;
     }
     if (accepted != -EAGAIN || nonblocking) return accepted;
-    if (timeout_ns < 0) timeout_ns = receive_timeout_ns(fd);
-    const long r = wait_readable_restarting(waiter, timeout_ns);
+    if (timeout_ns < 0) {
+      const bool may_have = option_marked(find_option(SOL_SOCKET, SO_RCVTIMEO));
+      timeout_ns = may_have ? receive_timeout_ns(fd) : 0;
+    }
+    const long r = wait_readable_restarting(waiter, timeout_ns, &s->listener->signals);
     if (r < 0) return r;
   }
 }

@@ -17,6 +17,8 @@ struct KernelSigaction {
   std::uint64_t mask;
 };
 
+constexpr int kBeingKept = -1;
+
 }  // namespace
 
 SignalsHeld::SignalsHeld() {
@@ -44,32 +46,62 @@ SignalsHeld::Arrived SignalsHeld::arrived() const {
   return result;
 }
 
-long wait_readable_restarting(int fd, std::int64_t timeout_ns) {
+int SignalWatch::take(std::uint64_t watched) {
+  int fd = fd_.load(std::memory_order_relaxed);
+  // Taken by compare and exchange: another thread may be about to put one there.
+  while (fd > 0 && !fd_.compare_exchange_weak(fd, 0, std::memory_order_acquire)) {
+  }
+  if (fd < 0) fd = 0;
+  if (fd != 0 && watched_ == watched) return fd;
+  const long made = sys::raw(SYS_signalfd4, fd != 0 ? fd : -1, sys::arg(&watched),
+                             sys::kKernelSigsetBytes, O_CLOEXEC | O_NONBLOCK);
+  if (fd != 0 && made < 0) sys::close(fd);
+  if (fd != 0 || made < 0) return static_cast<int>(made);
+  return sys::move_high(static_cast<int>(made));
+}
+
+void SignalWatch::give_back(int fd, std::uint64_t watched) {
+  int none = 0;
+  if (fd < 0) return;
+  // In use, or there is one already: the mask is whose the descriptor is.
+  if (fd_.compare_exchange_strong(none, kBeingKept, std::memory_order_acquire)) {
+    watched_ = watched;
+    fd_.store(fd, std::memory_order_release);
+  } else {
+    sys::close(fd);
+  }
+}
+
+void SignalWatch::close() {
+  const int fd = fd_.exchange(0, std::memory_order_acquire);
+  if (fd > 0) sys::close(fd);
+}
+
+long wait_readable_restarting(int fd, std::int64_t timeout_ns, SignalWatch* watch) {
   const std::int64_t deadline = timeout_ns > 0 ? sys::monotonic_ns() + timeout_ns : 0;
   // Its signal is held back with the others, and acts when nothing is held here.
   const CancelPoint point;
   for (;;) {
-    long signals = -1;
+    int signals = -1;
     int r = 0;
     pollfd p[2] = {};
     auto arrived = SignalsHeld::Arrived::kNone;
     {
       const SignalsHeld held;
       const std::uint64_t watched = held.let_through();
-      signals = sys::raw(SYS_signalfd4, -1, sys::arg(&watched), sys::kKernelSigsetBytes,
-                         O_CLOEXEC | O_NONBLOCK);
+      signals = watch->take(watched);
       timespec left{};
       if (deadline != 0) {
         left = sys::timespec_of(std::max<std::int64_t>(0, deadline - sys::monotonic_ns()));
       }
       p[0] = {fd, POLLIN, 0};
-      p[1] = {static_cast<int>(signals), POLLIN, 0};
+      p[1] = {signals, POLLIN, 0};
       // No descriptor left for watching the signals: then let them in, and every handler ends the wait.
       const std::uint64_t blocked = ~watched;
       const auto* mask = signals < 0 ? reinterpret_cast<const sigset_t*>(&blocked) : nullptr;
       r = sys::ppoll(p, 2, deadline != 0 ? &left : nullptr, mask);
       if (r > 0 && p[1].revents != 0) arrived = held.arrived();
-      if (signals >= 0) sys::close(static_cast<int>(signals));
+      watch->give_back(signals, watched);
     }
     if (r > 0 && p[0].revents != 0) return 0;
     if (r == 0) return -EAGAIN;

@@ -1,6 +1,7 @@
 // Small questions about how a blocking call of the program should behave.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 namespace shunt::sockets {
@@ -10,7 +11,24 @@ namespace shunt::sockets {
 // itself never restarts, so signals are held back while waiting, looked at, and then let through.)
 // With `timeout_ns` > 0 every handler ends the wait, as Linux has it for sockets with a time-out;
 // -EAGAIN when it is over. 0: input. A cancellation point.
-long wait_readable_restarting(int fd, std::int64_t timeout_ns);
+//
+// `watch`: what it takes to look at the signals, kept from one wait to the next.
+class SignalWatch;
+long wait_readable_restarting(int fd, std::int64_t timeout_ns, SignalWatch* watch);
+
+// A signalfd for one wait at a time; further ones make their own. Zero-initialised memory is an empty one.
+class SignalWatch {
+ public:
+  // For the signals in `watched`; -1: no descriptor can be had.
+  int take(std::uint64_t watched);
+  void give_back(int fd, std::uint64_t watched);
+  void close();
+  bool is(int fd) const { return fd > 0 && fd_.load(std::memory_order_relaxed) == fd; }
+
+ private:
+  std::atomic<int> fd_;    // 0: none, or in use
+  std::uint64_t watched_;  // of whoever has the descriptor
+};
 
 // Every signal waits while it lives, and acts when it ends.
 class SignalsHeld {
