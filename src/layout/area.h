@@ -70,7 +70,10 @@ struct AreaHeader {
   std::uint32_t segment_count;
   std::uint32_t segments_offset;  // 0 in a place: the arena says where they are
   std::uint64_t area_bytes;       // 0 in a place
-  std::uint8_t reserved[96];
+  // In a place of the accepting side's arena: the generation of the area that this one answers. Set last, and only
+  // where that says all that CONNECTED would (wire/message.h); else 0.
+  std::uint32_t answers;
+  std::uint8_t reserved[92];
 };
 
 // One line pair: a small message costs its reader a single transfer.

@@ -9,8 +9,8 @@
 // `arena` names.
 //
 //   CONNECT    connecting -> listening side.  fds: {first arena, socket that reserves the local port}
-//   CONNECTED  listening -> connecting side.  fds: {second arena}, or none where the header of the first one says
-//              that it is known
+//   CONNECTED  listening -> connecting side.  fds: {second arena}. Where the header of the first arena says that the
+//              second one is known already, no message is sent: AreaHeader::answers in the second area says it
 //
 // Areas in memory objects of their own (partitions of one kernel):
 //

@@ -59,6 +59,7 @@ Arena* allocate() {
   a->single.port = {};
   a->users.store(0, kRelaxed);
   a->last_use.store(0, kRelaxed);
+  a->read_habit.clear();
   a->retired.store(false, kRelaxed);
   a->fd.store(-1, kRelaxed);
   a->senders.store(0, kRelaxed);

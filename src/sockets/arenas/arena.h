@@ -28,6 +28,7 @@
 
 #include "layout/arena.h"
 #include "sockets/thread/lock.h"
+#include "sockets/thread/spin.h"
 #include "wire/endpoint.h"
 
 namespace shunt::sockets {
@@ -79,6 +80,7 @@ struct Arena {
   std::atomic<std::uint32_t> generation;  // given last
   std::atomic<std::uint32_t> users;       // places in use
   std::atomic<std::uint64_t> last_use;    // by a clock of the table that it is in
+  SpinHabit read_habit;                   // of waiting for the process that answers
   std::atomic<bool> retired;              // no new connection gets a place
   std::atomic<int> fd;                    // opened for reading; -1: closed
   std::atomic<std::uint32_t> senders;     // calls that are sending `fd`

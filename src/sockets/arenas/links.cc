@@ -88,12 +88,14 @@ Arena* make_next(std::uint32_t before) {
 bool offer_anew(const LinkKey& key, Offer* out) {
   const ArenasLocked locked;
   std::uint32_t before = 0;
+  SpinBudget habit{};
   std::atomic<Arena*>* room = nullptr;
   for (std::atomic<Arena*>& link : links) {
     Arena* a = link.load(kRelaxed);
     if (a == nullptr || a->listener != key) continue;
     if (offer_from(a, out)) return true;  // another thread has made it meanwhile
     before = a->shape.places;
+    habit = a->read_habit.load();
     give_up(link);
     room = &link;
   }
@@ -101,6 +103,7 @@ bool offer_anew(const LinkKey& key, Offer* out) {
   Arena* fresh = make_next(before);
   if (fresh == nullptr) return false;
   fresh->listener = key;
+  fresh->read_habit.store(habit);
   const bool offered = offer_from(fresh, out);
   room->store(fresh, std::memory_order_release);
   return offered;

@@ -167,9 +167,10 @@ void let_go(const Ended& e) {
   p.touched |= e.segments;
   const std::uint64_t bytes = e.written + p.kept_bytes;
   p.kept_bytes = 0;
-  if (e.last && e.peer.arena != nullptr) {
-    // Release: we have read all that we wanted; pairs with let_go_there().
+  // Release: we have read all that we wanted; pairs with let_go_there().
+  if (e.last && e.peer.arena != nullptr)
     layout::released(own->own)[e.own.index].store(e.peer_generation, std::memory_order_release);
+  if (e.last && e.peer_held) {
     p.peer = e.peer.arena;  // what the connection held
     p.peer_index = e.peer.index;
     if (let_go_there(p)) {
@@ -180,13 +181,13 @@ void let_go(const Ended& e) {
       p.state.store(PlaceState::kWaiting, std::memory_order_release);
     }
   } else {
-    if (e.last && !p.told) {
+    if (e.last && !p.told && e.peer.arena == nullptr) {
       make_free(own, e.own.index, bytes);
     } else {
       release_port(&p.port);
       p.state.store(PlaceState::kLost, std::memory_order_release);
     }
-    if (e.peer.arena != nullptr) drop(e.peer.arena);
+    if (e.peer_held) drop(e.peer.arena);
   }
   own->users.fetch_sub(1, kRelaxed);
   drop(own);

@@ -20,6 +20,7 @@ bool take(Arena* own, std::uint32_t index, std::uint32_t* generation);
 struct Ended {
   PlaceRef own;
   PlaceRef peer;                      // arena null: it never answered, or has no place
+  bool peer_held = false;             // by the connection
   std::uint32_t peer_generation = 0;  // of the area there
   bool last = false;                  // no other process holds this end
   std::uint64_t written = 0;          // bytes of the own stream

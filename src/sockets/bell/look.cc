@@ -35,6 +35,20 @@ std::uint32_t fate_of(const Connection* c) {
   return own != nullptr ? Untrusted(own->fate_line.fate).copy_acquire() : layout::kFateReset;
 }
 
+// Plain bytes follow the mark: keep what was read of them for follow_downgrade(). With c->bell held.
+bool find_mark(Connection* c, const std::uint8_t* bytes, std::size_t size) {
+  assert(c->bell.held_by_me());
+  const std::uint8_t* mark = bytes;
+  while (mark != bytes + size && *mark == wire::kRing) ++mark;
+  if (mark == bytes + size || *mark != wire::kPlainMark || c->relayed) return false;
+  const std::size_t kept = size - static_cast<std::size_t>(mark - bytes);
+  std::memcpy(c->bell_state.stash, mark, kept);
+  c->bell_state.stash_begin = 0;
+  c->bell_state.stash_end = static_cast<std::uint32_t>(kept);
+  apply(c, CarriageEvent::kPeerLeft);
+  return true;
+}
+
 // What a CONNECTED says of the peer's area, mapped and checked. `control` null: it is not what it should be.
 ring::PeerArea take_peer(Connection* c, const wire::Message& m, int fd) {
   if (m.area.object != wire::kObjectPlace) {
@@ -51,12 +65,18 @@ ring::PeerArea take_peer(Connection* c, const wire::Message& m, int fd) {
 // the bell is readable. With c->bell held.
 void take_connected(int fd, Connection* c, bool keep) {
   assert(c->bell.held_by_me());
+  if (find_answer(c)) return;
   wire::MessageBytes bytes;
   int area_fd = -1;
   int fd_count = 0;
   const long n = sys::recv_fds(fd, bytes.data(), bytes.size(), &area_fd, 1, &fd_count,
                                keep ? MSG_DONTWAIT | MSG_PEEK : MSG_DONTWAIT);
   if (n == -EAGAIN || n == -EINTR) return;
+  // No message but rings: it has answered since we looked, and rung. They are no news to anybody who looks now.
+  if (n > 0 && bytes[0] == wire::kRing && fd_count == 0 && find_answer(c)) {
+    if (!keep) find_mark(c, bytes.data(), static_cast<std::size_t>(n));
+    return;
+  }
   ring::PeerArea peer = nullptr;
   if (n == static_cast<long>(bytes.size())) {
     const Result<wire::Message> m = wire::decode(bytes.data(), bytes.size());
@@ -92,20 +112,6 @@ bool lose_locked(Connection* c) {
 bool lose(Connection* c) {
   Hold hold(c->state_lock);
   return lose_locked(c);
-}
-
-// Plain bytes follow the mark: keep what was read of them for follow_downgrade(). With c->bell held.
-bool find_mark(Connection* c, const std::uint8_t* bytes, std::size_t size) {
-  assert(c->bell.held_by_me());
-  const std::uint8_t* mark = bytes;
-  while (mark != bytes + size && *mark == wire::kRing) ++mark;
-  if (mark == bytes + size || *mark != wire::kPlainMark || c->relayed) return false;
-  const std::size_t kept = size - static_cast<std::size_t>(mark - bytes);
-  std::memcpy(c->bell_state.stash, mark, kept);
-  c->bell_state.stash_begin = 0;
-  c->bell_state.stash_end = static_cast<std::uint32_t>(kept);
-  apply(c, CarriageEvent::kPeerLeft);
-  return true;
 }
 
 }  // namespace

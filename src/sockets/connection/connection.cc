@@ -62,6 +62,7 @@ void reset(Connection* c) {
   c->peer_segments = nullptr;
   c->own_place = {};
   c->peer_place = {};
+  c->peer_place_held = false;
   c->reserved = nullptr;
   c->reserved_bytes = 0;
   c->relayed = false;
@@ -136,6 +137,7 @@ void leave_areas(Connection* c) {
   }
   let_go({.own = c->own_place,
           .peer = c->peer_place,
+          .peer_held = c->peer_place_held,
           .peer_generation = c->reader.generation,
           .last = c->holders.load(std::memory_order_acquire) == 0,
           .written = c->writer.head,

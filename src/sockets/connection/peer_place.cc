@@ -4,6 +4,7 @@
 
 #include "ring/writer.h"
 #include "sockets/arenas/links.h"
+#include "sockets/connection/carriage.h"
 
 namespace shunt::sockets {
 namespace {
@@ -18,6 +19,31 @@ ring::PeerArea map_reserved(Connection* c, const wire::Message& m, int fd) {
     return nullptr;
   }
   return checked_place(arena, shape, static_cast<std::uint32_t>(m.area.offset), m.generation);
+}
+
+// Held once more than by the own arena. A connection that several processes share has come by it after the fork: the
+// count is this process's, and the own arena, which all of them hold, is enough.
+void use_peer_place(Connection* c, const PlaceRef& peer) {
+  c->peer_place = peer;
+  c->peer_place_held = c->reserved == nullptr;
+  if (!c->peer_place_held) drop(peer.arena);
+}
+
+// The place whose area says that it answers this connection's. No arena: there is none.
+PlaceRef answering(const Connection* c) {
+  const PlaceRef& own = c->own_place;
+  if (own.arena == nullptr) return {};
+  const std::uint32_t generation = c->own->header.generation;
+  const std::uint32_t count = own.arena->known_count.load(std::memory_order_acquire);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    Arena* theirs = own.arena->known[i].load(std::memory_order_relaxed);
+    if (own.index >= theirs->shape.places) continue;
+    const layout::Area* area = control_at(theirs->header, theirs->shape, own.index);
+    // Acquire: the area was made before that was said.
+    if (__atomic_load_n(&area->header.answers, __ATOMIC_ACQUIRE) == generation)
+      return {theirs, own.index};
+  }
+  return {};
 }
 
 }  // namespace
@@ -37,13 +63,35 @@ ring::PeerArea answered_place(Connection* c, const wire::Message& m, int fd) {
   const auto places = static_cast<std::uint32_t>(m.area.length);
   const auto index = static_cast<std::uint32_t>(m.area.offset);
   PlaceRef peer;
-  const bool known = take_answer(c->own_place, {c->reserved != nullptr ? -1 : fd, m.arena, places, index}, &peer);
-  if (!known) return c->reserved != nullptr ? map_reserved(c, m, fd) : nullptr;
+  const bool forked = c->reserved != nullptr;
+  const Answered answered{forked ? -1 : fd, m.arena, places, index};
+  if (!take_answer(c->own_place, answered, &peer)) return forked ? map_reserved(c, m, fd) : nullptr;
   const ring::PeerArea area =
       checked_place(peer.arena->header, peer.arena->shape, index, m.generation);
   // It is held either way, until the connection ends.
-  c->peer_place = peer;
+  use_peer_place(c, peer);
   return area;
+}
+
+bool has_answered(const Connection* c) {
+  return c->peer.load(std::memory_order_acquire) == nullptr && answering(c).arena != nullptr;
+}
+
+bool find_answer(Connection* c) {
+  if (c->peer.load(std::memory_order_acquire) != nullptr) return true;
+  const PlaceRef peer = answering(c);
+  if (peer.arena == nullptr) return false;
+  const Arena* theirs = peer.arena;
+  const std::uint32_t generation = __atomic_load_n(
+      &control_at(theirs->header, theirs->shape, peer.index)->header.generation, __ATOMIC_RELAXED);
+  const ring::PeerArea area =
+      checked_place(theirs->header, theirs->shape, peer.index, generation);
+  if (area.control == nullptr || generation == 0) return false;  // it lies
+  hold(peer.arena);
+  use_peer_place(c, peer);
+  c->reader.generation = generation;
+  connected(c, area);
+  return true;
 }
 
 }  // namespace shunt::sockets

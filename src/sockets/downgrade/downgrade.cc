@@ -155,8 +155,10 @@ bool has_area(int fd, Socket* s, std::int64_t deadline) {
       return true;
     const std::int64_t left = deadline - sys::monotonic_ns();
     if (left <= 0 || !still_under(fd, s, c)) return false;
+    // An answer by the area alone wakes nobody.
+    constexpr std::int64_t kLookEveryNs = 1'000'000;
     pollfd p{fd, POLLIN, 0};
-    const timespec timeout = sys::timespec_of(left);
+    const timespec timeout = sys::timespec_of(std::min(left, kLookEveryNs));
     sys::ppoll(&p, 1, &timeout, nullptr);
   }
 }

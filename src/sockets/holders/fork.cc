@@ -29,11 +29,12 @@ bool is_first(int fd, const Socket* s) {
 void settle_second_area(int fd, Socket* s, std::int64_t deadline_ns) {
   Connection* c = s->connection;
   look_at_bell(fd, s);
-  const std::int64_t left = deadline_ns - sys::monotonic_ns();
-  if (c->peer.load(std::memory_order_relaxed) == nullptr && left > 0) {
+  while (c->peer.load(std::memory_order_relaxed) == nullptr &&
+         !c->gone_noticed.load(std::memory_order_relaxed) && sys::monotonic_ns() < deadline_ns) {
+    // An answer by the area alone wakes nobody.
     pollfd p{fd, POLLIN, 0};
-    const timespec timeout{0, left};
-    sys::ppoll(&p, 1, &timeout, nullptr);
+    constexpr timespec kPause{0, 1'000'000};
+    sys::ppoll(&p, 1, &kPause, nullptr);
     look_at_bell(fd, s);
   }
   if (c->peer.load(std::memory_order_relaxed) == nullptr && c->reserved == nullptr) {

@@ -6,6 +6,7 @@
 #include "ring/fence.h"
 #include "sockets/bell/look.h"
 #include "sockets/connection/carriage.h"
+#include "sockets/connection/peer_place.h"
 #include "sockets/downgrade/follow.h"
 #include "sockets/downgrade/moving_rest.h"
 
@@ -66,7 +67,7 @@ Leave::Leave(int fd, const Socket* s, std::uint32_t pins, const Still& /*still*/
     // CONNECTED may have come, and more behind it. If it has not, the peer will see that we leave.
     pollfd p{fd, POLLIN, 0};
     const timespec now{0, 0};
-    allowed_ = sys::ppoll(&p, 1, &now, nullptr) != 1;
+    allowed_ = !has_answered(s->connection) && sys::ppoll(&p, 1, &now, nullptr) != 1;
   }
 }
 

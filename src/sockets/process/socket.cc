@@ -39,6 +39,7 @@ void destroy(Socket* s) {
     Connection* c = s->connection;
     c->tx.acquire();
     c->rx.acquire();
+    if (c->own_place.arena != nullptr) c->own_place.arena->read_habit.store(s->read_spin);
     leave_areas(c);
     free_connection(c);
   }

@@ -159,6 +159,13 @@ bool tell_connected(const Request& r, const Parts& parts, int to) {
                        MSG_DONTWAIT) == static_cast<long>(bytes.size());
 }
 
+// The own area says it all to somebody who has it mapped.
+bool answer_silently(Connection* c, std::uint32_t generation) {
+  // Release: who sees it sees the area as it was made.
+  __atomic_store_n(&c->own->header.answers, generation, __ATOMIC_RELEASE);
+  return true;
+}
+
 // The areas of a connection from here: places in a pair of arenas. 0, -EPROTO or -ENOMEM.
 long make_places(const Request& r, Parts* parts, ring::PeerArea* peer, Answer* answer) {
   const wire::Location& area = r.message.area;
@@ -169,6 +176,7 @@ long make_places(const Request& r, Parts* parts, ring::PeerArea* peer, Answer* a
   if (result != Answering::kYes) return result == Answering::kNonsense ? -EPROTO : -ENOMEM;
   own_place(parts, answer->own, answer->generation);
   parts->connection->peer_place = answer->peer;
+  parts->connection->peer_place_held = true;
   const Arena* theirs = answer->peer.arena;
   *peer = checked_place(theirs->header, theirs->shape, asked.index, r.message.generation);
   return 0;
@@ -208,8 +216,11 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
   c->nonblocking.store((flags & SOCK_NONBLOCK) != 0, std::memory_order_relaxed);
 
   if (answer.own.arena != nullptr) parts.area_fd = answer.fd;
+  const bool silent = answer.own.arena != nullptr && answer.fd < 0;
   const bool told =
-      peer.control != nullptr && tell_connected(*r, parts, r->via_driver ? r->fds[1] : bell);
+      peer.control != nullptr &&
+      (silent ? answer_silently(c, r->message.generation)
+              : tell_connected(*r, parts, r->via_driver ? r->fds[1] : bell));
   if (answer.own.arena != nullptr) {
     answer_sent(answer, told);
     parts.area_fd = -1;  // the arena's

@@ -68,6 +68,8 @@ wire::Location place_location(const PlaceRef& place) {
 void install(int fd, Socket* socket, Connection* connection, const char* peer_partition) {
   note_bell(fd, socket);
   socket->connection = connection;
+  if (connection->own_place.arena != nullptr)
+    socket->read_spin = connection->own_place.arena->read_habit.load();
   socket->read_spin.far = socket->write_spin.far = connection->relayed;
   socket->kind.store(Kind::kConnection, std::memory_order_release);
   report(socket, {.state = layout::EntryState::kEstablished,

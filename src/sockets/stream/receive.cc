@@ -12,6 +12,7 @@
 #include "sockets/bell/look.h"
 #include "sockets/bell/sleep.h"
 #include "sockets/connection/carriage.h"
+#include "sockets/connection/peer_place.h"
 #include "sockets/downgrade/entry.h"
 #include "sockets/downgrade/follow.h"
 #include "sockets/downgrade/moving_rest.h"
@@ -118,7 +119,7 @@ bool read_over(const Connection* c) {
 bool worth_a_look(const Connection* c, std::uint64_t seen) {
   if (read_over(c)) return true;
   const layout::Area* peer = c->peer.load(std::memory_order_acquire);
-  if (peer == nullptr) return false;
+  if (peer == nullptr) return has_answered(c);
   return Untrusted(peer->hot.head).copy() != seen ||
          (Untrusted(peer->hot.flags).copy() & layout::kKnownFlags) != 0;
 }
@@ -144,7 +145,8 @@ long wait_readable(int fd, Socket* s, std::uint64_t seen, std::int64_t deadline,
     Hold rx(c->rx);
     arm_read(c);
     absorb_events(c);
-    sleep = c->reader.tail + readable_bytes(c) == seen && !read_over(c) && !leaves_rings(c);
+    sleep = c->reader.tail + readable_bytes(c) == seen && !read_over(c) && !leaves_rings(c) &&
+            !has_answered(c);
   }
   const std::uint64_t begin = ticks();
   long result = 0;
@@ -241,7 +243,9 @@ class Receiving {
     }
     if (!nothing_wanted_ && to_.room() == 0) return Step::kAnswer;
     if (total_ > 0 && !waits_for_all()) return Step::kAnswer;
-    if (total_ == 0 && c_->peer.load(kRelaxed) == nullptr) look_at_bell(fd_, s_);
+    // Who waits looks at the bell when he does.
+    if (total_ == 0 && c_->peer.load(kRelaxed) == nullptr && (dont_wait() || has_answered(c_)))
+      look_at_bell(fd_, s_);
     // What the look in take() has found, not what may have come since: the wait is for more.
     seen_ = c_->reader.head;
     const Nothing nothing = nothing_there(c_, seen_, total_ > 0);

@@ -8,12 +8,14 @@
 #include <cstring>
 
 #include "base/untrusted.h"
+#include "ring/fence.h"
 #include "sockets/bell/bell.h"
 #include "sockets/bell/checked_rings.h"
 #include "sockets/bell/look.h"
 #include "sockets/connection/buffers.h"
 #include "sockets/connection/carriage.h"
 #include "sockets/connection/idle_memory.h"
+#include "sockets/connection/peer_place.h"
 #include "sockets/downgrade/entry.h"
 #include "sockets/downgrade/follow.h"
 #include "sockets/downgrade/moving_rest.h"
@@ -60,8 +62,9 @@ void publish(int fd, Socket* s, ring::Writer& writer) {
   assert(c->tx.held_by_me());
   writer.publish();
   if (c->peer.load(kRelaxed) == nullptr) {
-    // The accepting side may have mapped our area and gone to sleep before we know its: its CONNECTED
-    // is then on the bell, because it is sent before that sleep and our look comes after publishing.
+    // The accepting side may have mapped our area and gone to sleep before we know its: its answer is then in its
+    // area, or CONNECTED on the bell, because that comes before the sleep and our look after publishing.
+    ring::full_fence();
     look_at_bell(fd, s);
     ring::Writer late = c->write_end();
     if (late.must_ring()) ring(fd, c);
@@ -154,9 +157,13 @@ long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
   const Spin hot = spin_until(s->write_spin, deadline, [&] {
     const layout::Area* peer = c->peer.load(std::memory_order_acquire);
     return write_over(c) ||
-           (peer != nullptr && Untrusted(peer->tail.tail).copy() - tail >= layout::kSegmentBytes);
+           (peer != nullptr ? Untrusted(peer->tail.tail).copy() - tail >= layout::kSegmentBytes
+                            : has_answered(c));
   });
-  if (hot == Spin::kReady) return 0;
+  if (hot == Spin::kReady) {
+    if (has_answered(c)) look_at_bell(fd, s);
+    return 0;
+  }
   if (hot == Spin::kHandlerEnds || (hot == Spin::kHandlerRestarts && deadline != 0)) return -EINTR;
   if (!enter_sleep(fd, s, vain.force)) return 0;
   rouse_missed();
@@ -165,7 +172,7 @@ long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
     Hold tx(c->tx);
     arm_write(c);
     absorb_events(c);
-    sleep = !writer_has_room(c) && !write_over(c) && !leaves_rings(c);
+    sleep = !writer_has_room(c) && !write_over(c) && !leaves_rings(c) && !has_answered(c);
   }
   const std::uint64_t begin = ticks();
   long result = 0;
@@ -183,7 +190,10 @@ long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
     Hold tx(c->tx);
     if (tx.owns()) disarm_write(c);
   }
-  if (!sleep) return 0;
+  if (!sleep) {
+    if (has_answered(c)) look_at_bell(fd, s);
+    return 0;
+  }
   s->write_spin.slept(static_cast<std::uint32_t>(std::min<std::uint64_t>(slept_us, 1'000'000)));
   if (result == 0) vain.another();
   look_at_bell(fd, s);

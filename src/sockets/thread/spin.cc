@@ -66,6 +66,25 @@ void nap() {
   sys::raw(SYS_nanosleep, sys::arg(&kShortest), 0);
 }
 
+SpinBudget SpinHabit::load() const {
+  constexpr auto kRelaxed = std::memory_order_relaxed;
+  return {.us = us_.load(kRelaxed),
+          .debt_us = debt_us_.load(kRelaxed),
+          .hits = hits_.load(kRelaxed),
+          .quiet_us = quiet_us_.load(kRelaxed),
+          .quiet_until = quiet_until_.load(kRelaxed),
+          .far = false};
+}
+
+void SpinHabit::store(const SpinBudget& budget) {
+  constexpr auto kRelaxed = std::memory_order_relaxed;
+  us_.store(budget.us, kRelaxed);
+  debt_us_.store(budget.debt_us, kRelaxed);
+  hits_.store(budget.hits, kRelaxed);
+  quiet_us_.store(budget.quiet_us, kRelaxed);
+  quiet_until_.store(budget.quiet_until, kRelaxed);
+}
+
 std::uint32_t SpinBudget::longest_look_us() const { return std::max(kLookUs, cap() / 4); }
 
 std::uint32_t SpinBudget::begin() const {

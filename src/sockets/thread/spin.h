@@ -61,6 +61,22 @@ struct SpinBudget {
   void in_vain(std::uint32_t for_us);
 };
 
+// What connections to one process have learned about waiting for it, for the next one to begin with: each for itself
+// would try anew, and a short connection is over before it has learned anything. Torn by a race it is still an estimate.
+class SpinHabit {
+ public:
+  SpinBudget load() const;
+  void store(const SpinBudget& budget);
+  void clear() { store({}); }
+
+ private:
+  std::atomic<std::uint32_t> us_{0};
+  std::atomic<std::uint32_t> debt_us_{0};
+  std::atomic<std::uint32_t> hits_{0};
+  std::atomic<std::uint32_t> quiet_us_{0};
+  std::atomic<std::uint64_t> quiet_until_{0};
+};
+
 // A far peer was rung since somebody looked last.
 extern std::atomic<bool> rung_far;
 inline bool take_rung_far() {

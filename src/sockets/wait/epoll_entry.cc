@@ -8,6 +8,7 @@
 #include "sockets/bell/checked_rings.h"
 #include "sockets/bell/look.h"
 #include "sockets/connection/carriage.h"
+#include "sockets/connection/peer_place.h"
 #include "sockets/downgrade/moving_rest.h"
 #include "sockets/process/missed.h"
 
@@ -73,6 +74,7 @@ std::uint32_t due_events(EpollEntry* e, bool take) {
   if (e->spent || e->dormant || e->watched != Watched::kConnection) return 0;
   Connection* c = e->socket->connection;
   if (off_rings(c)) return due_with_rest(e, take);
+  if (has_answered(c)) look_at_bell(e->fd, e->socket);
   const layout::Area* peer = c->peer.load(std::memory_order_acquire);
   std::uint64_t head = 0;
   bool data = false;

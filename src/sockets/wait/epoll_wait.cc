@@ -9,6 +9,7 @@
 #include "sockets/bell/look.h"
 #include "sockets/connection/carriage.h"
 #include "sockets/connection/idle_memory.h"
+#include "sockets/connection/peer_place.h"
 #include "sockets/downgrade/moving_rest.h"
 #include "sockets/process/missed.h"
 #include "sockets/process/result.h"
@@ -153,8 +154,9 @@ bool hot_moved(EpollSet* set) {
   do {
     const Connection* c = e->socket->connection;
     const layout::Area* peer = c->peer.load(std::memory_order_relaxed);
-    if (peer != nullptr && (Untrusted(peer->hot.head).copy() != e->reported_head ||
-                            Untrusted(peer->hot.flags).copy() != 0)) {
+    if (peer != nullptr ? Untrusted(peer->hot.head).copy() != e->reported_head ||
+                              Untrusted(peer->hot.flags).copy() != 0
+                        : has_answered(c)) {
       if (due_events(e, false) != 0) return true;
     }
     e = e->next_hot;

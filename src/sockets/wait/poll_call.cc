@@ -6,6 +6,7 @@
 #include "sockets/bell/look.h"
 #include "sockets/bell/sleep.h"
 #include "sockets/connection/carriage.h"
+#include "sockets/connection/peer_place.h"
 #include "sockets/downgrade/follow.h"
 #include "sockets/downgrade/moving_rest.h"
 #include "sockets/process/missed.h"
@@ -92,8 +93,8 @@ bool PollCall::moved() const {
     if (!is_connection(sockets_[i])) continue;
     const Connection* c = sockets_[i]->connection;
     const layout::Area* peer = c->peer.load(std::memory_order_acquire);
-    if (peer == nullptr) continue;
-    if (Untrusted(peer->hot.head).copy() != c->reader.tail ||
+    if (peer == nullptr && !has_answered(c)) continue;
+    if (peer == nullptr || Untrusted(peer->hot.head).copy() != c->reader.tail ||
         Untrusted(peer->hot.flags).copy() != 0) {
       return true;
     }
