@@ -199,7 +199,8 @@ Arena* make_arena(std::uint32_t places) {
   a->id = random.id;
   a->generation.store(random.generation, kRelaxed);
   write_header(a);
-  a->cursor.store(places - 1, kRelaxed);
+  a->cursor.store(0, kRelaxed);
+  a->turning.store(0, kRelaxed);
   return enter(a);
 }
 

@@ -77,6 +77,7 @@ struct Arena {
   Place* places;
   Place single;                    // `places` of an arena with one
   std::atomic<std::uint32_t> cursor;      // the place given last
+  std::atomic<std::uint32_t> turning;     // places below are given in turn; further ones have not been needed
   std::atomic<std::uint32_t> generation;  // given last
   std::atomic<std::uint32_t> users;       // places in use
   std::atomic<std::uint64_t> last_use;    // by a clock of the table that it is in

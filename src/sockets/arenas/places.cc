@@ -13,6 +13,7 @@ namespace {
 // Free places keep their pages for the next connection, which then finds them warm: up to so much each, and in all.
 constexpr std::uint32_t kKeptOfPlace = 256 * 1024;
 constexpr std::uint64_t kKeptInAll = 4 * 1024 * 1024;
+constexpr std::uint32_t kTurningLeast = 16;
 std::atomic<std::uint64_t> kept_bytes{0};
 // Nor do more than so many free places keep their ports.
 constexpr std::uint32_t kKeptPorts = 256;
@@ -140,13 +141,24 @@ void forget_kept(Place* p) {
 bool take_any(Arena* own, PlaceRef* place, std::uint32_t* generation) {
   if (own->retired.load(std::memory_order_acquire)) return false;
   const std::uint32_t places = own->shape.places;
-  const std::uint32_t from = own->cursor.load(kRelaxed);
-  for (std::uint32_t n = 1; n <= places; ++n) {
-    const std::uint32_t index = (from + n) % places;
+  const std::uint32_t turning =
+      std::min(std::max(own->turning.load(kRelaxed), kTurningLeast), places);
+  const auto try_place = [&](std::uint32_t index) {
     settle(own, index);
-    if (!give(own, index, generation)) continue;
-    own->cursor.store(index, kRelaxed);
+    if (!give(own, index, generation)) return false;
     *place = {own, index};
+    return true;
+  };
+  const std::uint32_t from = own->cursor.load(kRelaxed);
+  for (std::uint32_t n = 1; n <= turning; ++n) {
+    const std::uint32_t index = (from + n) % turning;
+    if (!try_place(index)) continue;
+    own->cursor.store(index, kRelaxed);
+    return true;
+  }
+  for (std::uint32_t index = turning; index < places; ++index) {
+    if (!try_place(index)) continue;
+    own->turning.store(index + 1, kRelaxed);
     return true;
   }
   return false;

@@ -9,9 +9,10 @@
 
 namespace shunt::sockets {
 
-// The next free place, and the generation of the area that was made in it (ring::init_area). The place holds the arena
-// once more. The places are given in turn, so that one that has just become free, and the port that was used with it,
-// rests as long as the others let it. False: none is free.
+// A free place, and the generation of the area that was made in it (ring::init_area). The place holds the arena
+// once more. Places are given in turn, so that one that has just become free, and the port that was used with it,
+// rests for a while; but no more of them than were needed at once before (or 16), because places in use are warm.
+// False: none is free.
 bool take_any(Arena* own, PlaceRef* place, std::uint32_t* generation);
 // A certain one, because the other side says that it has let go of it. False: a connection has it, or it is lost.
 bool take(Arena* own, std::uint32_t index, std::uint32_t* generation);

@@ -153,6 +153,8 @@ void drain(int fd, Socket* socket, bool others_sleep) {
     take_connected(fd, c, others_sleep);
     if (c->peer.load(kRelaxed) == nullptr) return;
     if (!others_sleep && epolls_rely_on(c)) note_missed(socket);
+    // Nobody was told to ring yet.
+    if (!c->bell_state.maybe_rung.load(kRelaxed)) return;
   }
   if (others_sleep) {
     c->bell_state.maybe_rung.store(true, std::memory_order_seq_cst);

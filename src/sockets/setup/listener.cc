@@ -64,6 +64,7 @@ wire::Reason open_rendezvous(Listener* l, int fd, int backlog) {
 
 // Of so many accepts one looks for an ordinary client first.
 constexpr std::uint32_t kOrdinaryTurn = 8;
+constexpr int kYields = 2;
 
 // Out of the list, which stays in the order of arrival.
 void remove_pending(Listener* l, int index) {
@@ -88,6 +89,12 @@ long accept_shunted(int listener_fd, Socket* s, int flags) {
     if (bell == -EINTR || bell == -ECONNABORTED) continue;
     if (bell < 0) return bell;
     long fd = finish_handshake(bell, listener_fd, s, flags, false);
+    // The client is between its connect() and the message, on this very processor perhaps: it needs that for some
+    // microseconds only.
+    for (int i = 0; i < kYields && fd == -EAGAIN; ++i) {
+      sys::sched_yield();
+      fd = finish_handshake(bell, listener_fd, s, flags, false);
+    }
     if (fd == -EAGAIN) {
       // The other side sends it microseconds after its connect(). Set aside, it could be served by
       // this process only, and would keep waking all that share the listener.
