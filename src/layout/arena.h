@@ -7,10 +7,12 @@
 //   0                  512         ArenaHeader
 //   512                4 * N       released[N]: see below
 //   controls_offset   3072 * N     controls of the places (layout/area.h)
-//   segments_offset   4194304 * N  the segments of place 0, of place 1, ...
+//   first_offset     65536 * N     the first segment of place 0, of place 1, ...
+//   rest_offset    4128768 * N     the 63 further segments of place 0, of place 1, ...
 //
-// controls_offset is 512 + 4 * N, rounded up to 1024; segments_offset is the end of the controls, rounded up to a page.
-// So an arena of one place needs one page while its connection is idle, and controls of many share their pages.
+// controls_offset is 512 + 4 * N, rounded up to 1024; first_offset is the end of the controls, rounded up to a page.
+// So an arena of one place needs one page while its connection is idle, controls of many share their pages, and
+// connections that move little share pages of page tables, of which each covers 2 MiB.
 //
 // A place is used by one connection after another. Its owner gives it a new generation only when the other end, whose
 // place is i in an arena of its own, says there that it has let go: released[i] = the generation of the area that it
@@ -62,16 +64,17 @@ struct ArenaShape {
   constexpr std::uint64_t control_offset(std::uint32_t place) const {
     return controls_offset() + std::uint64_t{place} * sizeof(Area);
   }
-  constexpr std::uint64_t segments_offset() const {
-    return (control_offset(places) + 4095) & ~std::uint64_t{4095};
+  constexpr std::uint64_t first_offset(std::uint32_t place) const {
+    return ((control_offset(places) + 4095) & ~std::uint64_t{4095}) +
+           std::uint64_t{place} * kSegmentBytes;
   }
-  constexpr std::uint64_t segments_offset(std::uint32_t place) const {
-    return segments_offset() + std::uint64_t{place} * kStreamBytes;
+  constexpr std::uint64_t rest_offset(std::uint32_t place) const {
+    return first_offset(places) + std::uint64_t{place} * (kStreamBytes - kSegmentBytes);
   }
-  constexpr std::uint64_t bytes() const { return segments_offset(places); }
+  constexpr std::uint64_t bytes() const { return rest_offset(places); }
   constexpr bool sound() const { return places >= 1 && places <= kPlacesMax; }
 };
-static_assert(ArenaShape{1}.segments_offset() == 4096);
+static_assert(ArenaShape{1}.first_offset(0) == 4096 && ArenaShape{1}.bytes() == 4096 + kStreamBytes);
 static_assert(ArenaShape{1}.controls_offset() % alignof(Area) == 0);
 static_assert(ArenaShape{kPlacesMax}.bytes() < std::uint64_t{1} << 32);
 

@@ -104,7 +104,7 @@ std::size_t Reader::copy(std::uint64_t skip, std::uint8_t* out, std::size_t size
   }
   const std::size_t n = std::min<std::size_t>(size, kSegmentBytes - offset);
   if (out == nullptr) return n;
-  std::memcpy(out, segments_ + std::size_t{segment} * kSegmentBytes + offset, n);
+  std::memcpy(out, segments_.at(segment) + offset, n);
   return copied(n, status);
 }
 

@@ -58,7 +58,7 @@ class Reader {
 
   layout::Area* own_;
   const layout::Area* peer_;
-  const std::uint8_t* segments_;
+  Segments<const std::uint8_t> segments_;
   ReaderState* s_;
 };
 

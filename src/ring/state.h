@@ -6,6 +6,7 @@
 // ReaderState the peer's generation.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "layout/area.h"
@@ -17,23 +18,36 @@ enum class Status {
   kCorrupt,  // the peer's area contradicts itself or what it said before: reset the connection
 };
 
+// Where an area's segments are: the first one may lie apart from the others (layout/arena.h).
+template <typename Byte>
+struct Segments {
+  Byte* first = nullptr;
+  Byte* rest = nullptr;  // where the first one would be if it lay before the others
+
+  Byte* at(std::uint32_t index) const {
+    return (index == 0 ? first : rest) + std::size_t{index} * layout::kSegmentBytes;
+  }
+};
+
 // An area as its owner has mapped it, and as its peer has. From a pointer alone: a whole area.
 struct OwnArea {
   layout::Area* control;
-  std::uint8_t* segments;
+  Segments<std::uint8_t> segments;
 
-  OwnArea(layout::Area* whole)  // NOLINT(google-explicit-constructor)
-      : control(whole), segments(whole != nullptr ? layout::segment_data(whole, 0) : nullptr) {}
-  OwnArea(layout::Area* control_of, std::uint8_t* segments_of)
+  OwnArea(layout::Area* whole) : control(whole) {  // NOLINT(google-explicit-constructor)
+    if (whole != nullptr) segments.first = segments.rest = layout::segment_data(whole, 0);
+  }
+  OwnArea(layout::Area* control_of, const Segments<std::uint8_t>& segments_of)
       : control(control_of), segments(segments_of) {}
 };
 struct PeerArea {
   const layout::Area* control;
-  const std::uint8_t* segments;
+  Segments<const std::uint8_t> segments;
 
-  PeerArea(const layout::Area* whole)  // NOLINT(google-explicit-constructor)
-      : control(whole), segments(whole != nullptr ? layout::segment_data(whole, 0) : nullptr) {}
-  PeerArea(const layout::Area* control_of, const std::uint8_t* segments_of)
+  PeerArea(const layout::Area* whole) : control(whole) {  // NOLINT(google-explicit-constructor)
+    if (whole != nullptr) segments.first = segments.rest = layout::segment_data(whole, 0);
+  }
+  PeerArea(const layout::Area* control_of, const Segments<const std::uint8_t>& segments_of)
       : control(control_of), segments(segments_of) {}
 };
 

@@ -137,7 +137,7 @@ std::size_t Writer::append(const std::uint8_t* data, std::size_t size, Status* s
   if ((s_->members == 0 || s_->offset == kSegmentBytes) && !enter_next_segment(status)) return 0;
   const std::size_t room = std::min<std::uint64_t>(kSegmentBytes - s_->offset, space());
   const std::size_t n = std::min(size, room);
-  std::memcpy(segment_data(s_->segment) + s_->offset, data, n);
+  std::memcpy(segments_.at(s_->segment) + s_->offset, data, n);
   s_->offset += static_cast<std::uint32_t>(n);
   s_->head += n;
   assert(s_->head - s_->base[s_->segment] == s_->offset && s_->offset <= kSegmentBytes);
@@ -153,7 +153,7 @@ std::size_t Writer::append(const std::uint8_t* data, std::size_t size, Status* s
 void Writer::publish_inline(std::uint64_t start) {
   const std::uint64_t n = s_->head - start;
   layout::HotLine& hot = own_->hot;
-  const std::uint8_t* from = segment_data(s_->segment) + s_->offset - n;
+  const std::uint8_t* from = segments_.at(s_->segment) + s_->offset - n;
   std::uint64_t word = 0;
   for (std::uint64_t at = 0; at < n; at += 8) {
     std::memcpy(&word, from + at, std::min<std::uint64_t>(8, n - at));
@@ -209,7 +209,7 @@ std::size_t Writer::written(std::uint64_t position, const std::uint8_t** at) con
   if (position - s_->tail >= in_flight()) return 0;
   for (std::uint32_t i = 0; i < layout::kSegmentCount; ++i) {
     if ((s_->members >> i & 1) == 0 || position - s_->base[i] >= kSegmentBytes) continue;
-    *at = segment_data(i) + (position - s_->base[i]);
+    *at = segments_.at(i) + (position - s_->base[i]);
     return std::min(kSegmentBytes - (position - s_->base[i]), s_->head - position);
   }
   return 0;

@@ -80,12 +80,8 @@ class Writer {
   bool is_free(std::uint32_t index) const;
   void enter(std::uint32_t index);
   void publish_inline(std::uint64_t start);
-  std::uint8_t* segment_data(std::uint32_t index) const {
-    return segments_ + std::size_t{index} * layout::kSegmentBytes;
-  }
-
   layout::Area* own_;
-  std::uint8_t* segments_;
+  Segments<std::uint8_t> segments_;
   const layout::Area* peer_;
   WriterState* s_;
 };

@@ -267,9 +267,11 @@ layout::Area* own_control(const PlaceRef& place) {
   return reinterpret_cast<layout::Area*>(base + place.arena->shape.control_offset(place.index));
 }
 
-std::uint8_t* own_segments(const PlaceRef& place) {
-  return reinterpret_cast<std::uint8_t*>(place.arena->own) +
-         place.arena->shape.segments_offset(place.index);
+ring::Segments<std::uint8_t> own_segments(const PlaceRef& place) {
+  auto* base = reinterpret_cast<std::uint8_t*>(place.arena->own);
+  const layout::ArenaShape shape = place.arena->shape;
+  return {base + shape.first_offset(place.index),
+          base + shape.rest_offset(place.index) - layout::kSegmentBytes};
 }
 
 const layout::Area* control_at(const layout::ArenaHeader* arena, layout::ArenaShape shape,
@@ -278,9 +280,11 @@ const layout::Area* control_at(const layout::ArenaHeader* arena, layout::ArenaSh
   return reinterpret_cast<const layout::Area*>(base + shape.control_offset(index));
 }
 
-const std::uint8_t* segments_at(const layout::ArenaHeader* arena, layout::ArenaShape shape,
-                                std::uint32_t index) {
-  return reinterpret_cast<const std::uint8_t*>(arena) + shape.segments_offset(index);
+ring::Segments<const std::uint8_t> segments_at(const layout::ArenaHeader* arena,
+                                               layout::ArenaShape shape, std::uint32_t index) {
+  const auto* base = reinterpret_cast<const std::uint8_t*>(arena);
+  return {base + shape.first_offset(index),
+          base + shape.rest_offset(index) - layout::kSegmentBytes};
 }
 
 // A sender counts itself and then looks at `retired`; who retires sets that and then looks at the count: one of them

@@ -27,6 +27,7 @@
 #include <cstdint>
 
 #include "layout/arena.h"
+#include "ring/state.h"
 #include "sockets/thread/lock.h"
 #include "sockets/thread/spin.h"
 #include "wire/endpoint.h"
@@ -127,11 +128,11 @@ bool hold_if_alive(Arena* arena);
 
 // Its control and segments.
 layout::Area* own_control(const PlaceRef& place);
-std::uint8_t* own_segments(const PlaceRef& place);
+ring::Segments<std::uint8_t> own_segments(const PlaceRef& place);
 const layout::Area* control_at(const layout::ArenaHeader* arena, layout::ArenaShape shape,
                                std::uint32_t index);
-const std::uint8_t* segments_at(const layout::ArenaHeader* arena, layout::ArenaShape shape,
-                                std::uint32_t index);
+ring::Segments<const std::uint8_t> segments_at(const layout::ArenaHeader* arena,
+                                               layout::ArenaShape shape, std::uint32_t index);
 
 // No new connection gets a place; the peer can see it. Its descriptor is closed when nobody is sending it.
 void retire(Arena* arena);

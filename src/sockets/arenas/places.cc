@@ -23,15 +23,16 @@ constexpr auto kRelaxed = std::memory_order_relaxed;
 
 void give_back(Arena* a, std::uint32_t index) {
   Place& p = a->places[index];
-  std::uint8_t* segments = own_segments({a, index});
+  const ring::Segments<std::uint8_t> segments = own_segments({a, index});
+  if ((p.touched & 1) != 0) sys::madvise(segments.first, layout::kSegmentBytes, MADV_REMOVE);
+  p.touched &= ~std::uint64_t{1};
   while (p.touched != 0) {
     // A run of set bits at a time.
     const auto first = static_cast<std::uint32_t>(__builtin_ctzll(p.touched));
     const std::uint64_t above = ~(p.touched >> first);
     const std::uint32_t length =
         above == 0 ? 64 : static_cast<std::uint32_t>(__builtin_ctzll(above));
-    sys::madvise(segments + std::uint64_t{first} * layout::kSegmentBytes,
-                 std::size_t{length} * layout::kSegmentBytes, MADV_REMOVE);
+    sys::madvise(segments.at(first), std::size_t{length} * layout::kSegmentBytes, MADV_REMOVE);
     const std::uint64_t run = length >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << length) - 1;
     p.touched &= ~(run << first);
   }

@@ -57,9 +57,9 @@ void reset(Connection* c) {
   c->space_lacks.store(0, std::memory_order_relaxed);
   c->switch_waits.store(0, std::memory_order_relaxed);
   c->own = nullptr;
-  c->own_segments = nullptr;
+  c->own_segments = {};
   c->peer.store(nullptr, std::memory_order_relaxed);
-  c->peer_segments = nullptr;
+  c->peer_segments = {};
   c->own_place = {};
   c->peer_place = {};
   c->peer_place_held = false;

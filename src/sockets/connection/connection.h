@@ -72,9 +72,9 @@ struct Connection {
 
   // The areas' controls and segments, as ring::OwnArea and ring::PeerArea have them.
   alignas(64) layout::Area* own;
-  std::uint8_t* own_segments;
+  ring::Segments<std::uint8_t> own_segments;
   std::atomic<const layout::Area*> peer;  // null until CONNECTED came
-  const std::uint8_t* peer_segments;
+  ring::Segments<const std::uint8_t> peer_segments;
   // Where they are: places in arenas, or (null) mapped alone.
   PlaceRef own_place;
   PlaceRef peer_place;

@@ -23,8 +23,7 @@ void give_back(Connection* c, ring::Writer& writer) {
   while (bits != 0) {
     const auto index = static_cast<std::uint32_t>(__builtin_ctzll(bits));
     bits &= bits - 1;
-    sys::madvise(c->own_segments + std::size_t{index} * layout::kSegmentBytes, layout::kSegmentBytes,
-                 MADV_REMOVE);
+    sys::madvise(c->own_segments.at(index), layout::kSegmentBytes, MADV_REMOVE);
   }
 }
 
