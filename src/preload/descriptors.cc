@@ -82,7 +82,8 @@ void start() {
   sockets::remember_process();
   sockets::start_status();
   sockets::adopt_inherited();
-  pthread_atfork(sockets::before_fork, nullptr, sockets::after_fork_in_child);
+  pthread_atfork(sockets::before_fork, sockets::after_fork_in_parent,
+                 sockets::after_fork_in_child);
 }
 
 __attribute__((constructor(101))) void load() {
@@ -201,7 +202,11 @@ SHUNT_EXPORT int dprintf(int fd, const char* format, ...) {
 SHUNT_EXPORT pid_t _Fork() noexcept {
   sockets::before_fork();
   const pid_t pid = libc()._Fork();
-  if (pid == 0) sockets::after_fork_in_child();
+  if (pid == 0) {
+    sockets::after_fork_in_child();
+  } else {
+    sockets::after_fork_in_parent();
+  }
   return pid;
 }
 

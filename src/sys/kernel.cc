@@ -41,7 +41,7 @@ long send_fds(int socket, const void* data, std::size_t size, const int* fds, in
 }
 
 long recv_fds(int socket, void* data, std::size_t size, int* fds, int fd_capacity, int* fd_count,
-              int flags) {
+              int flags, bool* truncated) {
   iovec iov{data, size};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * 16)];
   msghdr m{};
@@ -52,6 +52,7 @@ long recv_fds(int socket, void* data, std::size_t size, int* fds, int fd_capacit
   *fd_count = 0;
   const long n = sys::recvmsg(socket, &m, flags | MSG_CMSG_CLOEXEC);
   if (n < 0) return n;
+  if (truncated != nullptr) *truncated = (m.msg_flags & MSG_CTRUNC) != 0;
   for (cmsghdr* c = CMSG_FIRSTHDR(&m); c != nullptr; c = CMSG_NXTHDR(&m, c)) {
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);

@@ -160,11 +160,12 @@ inline std::int64_t monotonic_ns() {
 }
 
 // Sends `size` bytes with `fd_count` descriptors (at most 4); recv_fds receives likewise, sets
-// *fd_count to how many arrived (close-on-exec) and closes those beyond `fd_capacity`.
+// *fd_count to how many arrived (close-on-exec) and closes those beyond `fd_capacity`. *truncated: not all of them could
+// be installed (EMFILE), or there were more than anybody needs.
 long send_fds(int socket, const void* data, std::size_t size, const int* fds, int fd_count,
               int flags);
 long recv_fds(int socket, void* data, std::size_t size, int* fds, int fd_capacity, int* fd_count,
-              int flags);
+              int flags, bool* truncated = nullptr);
 
 // Closes a descriptor that a stranger sent. The last close of a connected TCP socket with SO_LINGER
 // waits for its unsent bytes, as long as the stranger likes; so that is switched off before.

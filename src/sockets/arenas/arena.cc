@@ -49,6 +49,7 @@ Arena* allocate() {
   a->own = nullptr;
   a->header = nullptr;
   a->shape = {0};
+  a->alone = false;
   a->forked.store(false, kRelaxed);
   a->places = nullptr;
   a->single.state.store(PlaceState::kFree, kRelaxed);
@@ -326,6 +327,17 @@ void retire(Arena* a) {
   close_unsent(a);
 }
 
+bool spare_descriptor() {
+  const ArenasLocked locked;
+  bool spared = false;
+  for_each_arena([&](Arena& a) {
+    if (spared || a.fd.load(kRelaxed) < 0) return;
+    close_unsent(&a);
+    spared = a.fd.load(kRelaxed) < 0;
+  });
+  return spared;
+}
+
 // Another thread may make an arena between this and the fork; the child then forgets it.
 void arenas_before_fork() {
   const ArenasLocked locked;
@@ -353,12 +365,14 @@ void arenas_after_fork() {
 
 bool is_arena_fd(int fd) {
   bool found = false;
-  for_each_arena([&](const Arena& a) {
-    if (fd < 0 || a.own == nullptr) return;
-    found = found || a.fd.load(std::memory_order_relaxed) == fd;
-    for (std::uint32_t i = 0; fd > 0 && i < a.shape.places; ++i) {
+  if (fd <= 0) return false;
+  for_each_arena([&](Arena& a) {
+    if (found || !hold_if_alive(&a)) return;
+    found = a.fd.load(std::memory_order_relaxed) == fd;
+    for (std::uint32_t i = 0; a.own != nullptr && i < a.shape.places; ++i) {
       found = found || a.places[i].port.fd == fd;
     }
+    drop(&a);
   });
   return found;
 }

@@ -50,7 +50,7 @@ struct HeldPort {
 struct Place {
   std::atomic<PlaceState> state;
   bool told;                 // the other side has been told of it
-  std::uint32_t kept_bytes;  // free: at most so much in the pages that it keeps
+  std::uint32_t kept_bytes;  // free: at most so much in the pages that it keeps; waiting: so much may be unread
   std::uint32_t generation;  // of the area
   std::uint32_t peer_index;  // waiting: the place of the connection's other end in `peer`
   Arena* peer;               // waiting: held
@@ -58,10 +58,14 @@ struct Place {
   HeldPort port;
 };
 
+// How the kernel calls users that have no number in this user namespace: anybody, and so nobody who is trusted.
+inline constexpr std::uint32_t kNobody = 65534;
+
 // Whom the connecting side has reached.
 struct LinkKey {
   int pid = 0;  // as the kernel says it of the listener's socket; 0: in another pid namespace
   std::uint32_t uid = 0;
+  std::uint32_t own_uid = 0;  // of this process, effective, when it connects
   wire::Endpoint destination;
   friend bool operator==(const LinkKey&, const LinkKey&) = default;
 };
@@ -72,6 +76,7 @@ struct Arena {
   layout::ArenaShape shape;
   wire::ArenaId id;
   std::atomic<std::uint32_t> holders;
+  bool alone;                // addresses are limited: made for one connection
   std::atomic<bool> forked;  // several processes use it: no peer's arena is remembered any more
   std::atomic<Arena*> next_free;
   // ---- own arenas only ----
@@ -141,6 +146,9 @@ int begin_sending(Arena* arena);
 void end_sending(Arena* arena);
 // Closes it unless somebody is sending it.
 void close_unsent(Arena* arena);
+
+// The process is out of descriptors: gives one up, of an own arena that can do without. False: there is none.
+bool spare_descriptor();
 
 // Around fork(): before in the parent, and after in the child.
 void arenas_before_fork();

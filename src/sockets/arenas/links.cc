@@ -80,9 +80,21 @@ std::atomic<Arena*>& find_room() {
 // The next arena of a link whose last one had `before` places; 0: its first.
 Arena* make_next(std::uint32_t before) {
   std::uint32_t places = before == 0 ? 1 : std::min(before * kGrowth, layout::kPlacesMax);
-  if (places > 1 && limit_of(RLIMIT_AS) != RLIM_INFINITY) places = 1;
+  const bool limited = limit_of(RLIMIT_AS) != RLIM_INFINITY;
+  if (limited) places = 1;
   Arena* a = make_arena(places);
-  return a == nullptr && places > 1 ? make_arena(1) : a;
+  if (a == nullptr && places > 1) a = make_arena(1);
+  if (a != nullptr) a->alone = limited;
+  return a;
+}
+
+// Waiting places have a lot of memory: of those who have let go it is had back, and then the arenas are given up.
+void shed() {
+  for (const std::atomic<Arena*>& link : links) {
+    Arena* a = link.load(kRelaxed);
+    if (a != nullptr) settle_waiting(a, a->shape.places);
+  }
+  if (too_much_waits()) drop_links();
 }
 
 bool offer_anew(const LinkKey& key, Offer* out) {
@@ -119,9 +131,25 @@ Arena* find_known(const Arena* a, const Answered& answered) {
   return nullptr;
 }
 
+// Nobody knows who it is: an arena for this connection alone.
+bool offer_alone(Offer* out) {
+  const ArenasLocked locked;
+  Arena* a = make_arena(1);
+  if (a == nullptr) return false;
+  const bool offered = offer_from(a, out);
+  retire(a);  // its descriptor stays open until it has been sent
+  drop(a);
+  return offered;
+}
+
 }  // namespace
 
 bool offer_place(const LinkKey& key, Offer* out) {
+  if (key.pid == 0 || key.uid == kNobody) return offer_alone(out);
+  if (too_much_waits()) {
+    const ArenasLocked locked;
+    shed();
+  }
   if (Arena* a = find(key)) {
     const bool offered = offer_from(a, out);
     drop(a);

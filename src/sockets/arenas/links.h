@@ -7,7 +7,8 @@
 // have, 32 at most; the least used one gives way.
 //
 // An arena that is full is retired, and the next one has eight times as many places (kPlacesMax at most): so who
-// connects once takes no more than he needs. With a limit on addresses (RLIMIT_AS) each has one place.
+// connects once takes no more than he needs. With a limit on addresses (RLIMIT_AS) each has one place, for one
+// connection (Arena::alone): what will be mapped for the answer has to be set aside before.
 //
 // Thread safety: any thread. Errors: false.
 #pragma once

@@ -2,6 +2,7 @@
 
 #include "base/untrusted.h"
 #include "sockets/arenas/places.h"
+#include "sys/kernel.h"
 
 namespace shunt::sockets {
 namespace {
@@ -72,6 +73,20 @@ std::atomic<Arena*>* find_room() {
   return best;
 }
 
+// Waiting places have a lot of memory: of those who have let go it is had back, and then idle pairs are forgotten, with
+// what their peers have not read and may still read.
+void shed() {
+  for (const std::atomic<Arena*>& pair : pairs) {
+    Arena* a = pair.load(kRelaxed);
+    if (a != nullptr) settle_waiting(a, a->shape.places);
+  }
+  for (std::atomic<Arena*>& pair : pairs) {
+    if (!too_much_waits()) return;
+    const Arena* a = pair.load(kRelaxed);
+    if (a != nullptr && is_idle(a)) give_up(pair);
+  }
+}
+
 // Those that were used first are closed; should one be asked for all the same, its pair is made anew.
 void close_old() {
   for (;;) {
@@ -91,8 +106,10 @@ void close_old() {
 
 // Both arenas anew; ours has one place where as many as theirs could not be had. Held once, by the caller.
 Answering make_pair(const Asked& asked, Arena** made) {
-  Arena* theirs = map_arena(asked.fd, asked.id, asked.places);
+  Arena* theirs = map_arena(*asked.fd, asked.id, asked.places);
   if (theirs == nullptr) return Answering::kNonsense;
+  sys::close_received(*asked.fd);
+  *asked.fd = -1;
   Arena* mine = make_arena(asked.places);
   if (mine == nullptr && asked.places > 1) mine = make_arena(1);
   if (mine == nullptr) {
@@ -106,22 +123,27 @@ Answering make_pair(const Asked& asked, Arena** made) {
 
 // ---- without ----
 
-Answering answer_from(Arena* mine, std::uint32_t peer_index, Answer* out) {
+// False: it cannot be used (any more), and nothing has changed; see is_usable().
+bool answer_from(Arena* mine, std::uint32_t peer_index, Answer* out, Answering* result) {
   // One that answers more places than it has is used once.
   const std::uint32_t own_index =
       mine->shape.places == mine->theirs->shape.places ? peer_index : 0;
-  const bool known = is_known(mine);
-  out->fd = known ? -1 : begin_sending(mine);
-  if (known) close_unsent(mine);
-  if (!take(mine, own_index, &out->generation)) {
+  out->known = is_known(mine);
+  out->fd = out->known ? -1 : begin_sending(mine);
+  if (out->known) close_unsent(mine);
+  if (!out->known && out->fd < 0) return false;
+  const Taken taken = take(mine, own_index, &out->generation);
+  if (taken != Taken::kYes) {
     if (out->fd >= 0) end_sending(mine);
-    return Answering::kNonsense;
+    *result = Answering::kNonsense;
+    return taken == Taken::kNo;
   }
   out->own = {mine, own_index};
   hold(mine->theirs);
   out->peer = {mine->theirs, peer_index};
   mine->last_use.store(uses.fetch_add(1, kRelaxed), kRelaxed);
-  return Answering::kYes;
+  *result = Answering::kYes;
+  return true;
 }
 
 // The connecting side knows our arena, or can be sent it. (Else it was one of many that did not say in time that they
@@ -133,17 +155,18 @@ bool is_usable(const Arena* mine, const Asked& asked) {
 
 Answering answer_anew(const Asked& asked, Answer* out) {
   const ArenasLocked locked;
+  Answering result = Answering::kNonsense;
   for (std::atomic<Arena*>& pair : pairs) {
     Arena* a = pair.load(kRelaxed);
     if (a == nullptr || a->theirs->id != asked.id) continue;
     // Another thread has made it meanwhile; or it can no longer be used.
-    if (is_usable(a, asked)) return answer_from(a, asked.index, out);
+    if (is_usable(a, asked) && answer_from(a, asked.index, out, &result)) return result;
     give_up(pair);
   }
   Arena* mine = nullptr;
-  Answering result = make_pair(asked, &mine);
+  result = make_pair(asked, &mine);
   if (result != Answering::kYes) return result;
-  result = answer_from(mine, asked.index, out);
+  if (!answer_from(mine, asked.index, out, &result)) result = Answering::kNoMemory;
   std::atomic<Arena*>* room = nullptr;
   if (result == Answering::kYes && mine->shape.places == asked.places) room = find_room();
   if (room == nullptr) {
@@ -158,17 +181,26 @@ Answering answer_anew(const Asked& asked, Answer* out) {
 
 }  // namespace
 
+bool knows_arena(const wire::ArenaId& id) {
+  Arena* mine = find(id);
+  if (mine == nullptr) return false;
+  const bool usable = is_known(mine) || mine->fd.load(kRelaxed) >= 0;
+  drop(mine);
+  return usable;
+}
+
 Answering answer_place(const Asked& asked, Answer* out) {
   if (asked.index >= asked.places) return Answering::kNonsense;
+  if (too_much_waits()) {
+    const ArenasLocked locked;
+    shed();
+  }
   if (Arena* mine = find(asked.id)) {
     Answering result = Answering::kNonsense;
-    const bool usable = is_usable(mine, asked);
-    if (usable) {
-      settle_waiting(mine, kSettledAtOnce);
-      result = answer_from(mine, asked.index, out);
-    }
+    settle_waiting(mine, kSettledAtOnce);
+    const bool answered = is_usable(mine, asked) && answer_from(mine, asked.index, out, &result);
     drop(mine);
-    if (usable) return result;
+    if (answered) return result;
   }
   return answer_anew(asked, out);
 }

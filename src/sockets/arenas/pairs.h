@@ -16,7 +16,7 @@ namespace shunt::sockets {
 
 // What CONNECT says.
 struct Asked {
-  int fd = -1;
+  int* fd = nullptr;  // closed, and -1, once it is mapped: its number may be wanted
   wire::ArenaId id;
   std::uint32_t places = 0;
   std::uint32_t index = 0;
@@ -26,8 +26,12 @@ struct Answer {
   PlaceRef own;  // both held, for the connection
   PlaceRef peer;
   std::uint32_t generation = 0;  // of the own one
-  int fd = -1;                   // of the own arena, to send along: valid until answer_sent(); -1: it is known
+  bool known = false;            // the connecting side has the own arena mapped
+  int fd = -1;                   // else: of the own arena, to send along; valid until answer_sent()
 };
+
+// Whether nothing has to be mapped for it, so that `fd` is not wanted.
+bool knows_arena(const wire::ArenaId& id);
 
 enum class Answering : std::uint8_t {
   kYes,

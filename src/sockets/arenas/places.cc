@@ -18,6 +18,9 @@ std::atomic<std::uint64_t> kept_bytes{0};
 // Nor do more than so many free places keep their ports.
 constexpr std::uint32_t kKeptPorts = 256;
 std::atomic<std::uint32_t> kept_ports{0};
+// What has been written into waiting places, and may be unread.
+constexpr std::uint64_t kWaitingInAll = 16 * 1024 * 1024;
+std::atomic<std::uint64_t> waiting_bytes{0};
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
@@ -84,6 +87,8 @@ bool let_go_there(const Place& p) {
 // Busy until now.
 void end_waiting(Arena* a, std::uint32_t index) {
   Place& p = a->places[index];
+  waiting_bytes.fetch_sub(p.kept_bytes, kRelaxed);
+  p.kept_bytes = 0;
   drop(p.peer);
   p.peer = nullptr;
   make_free(a, index, ~std::uint64_t{0});
@@ -127,13 +132,16 @@ bool give(Arena* a, std::uint32_t index, std::uint32_t* generation) {
 }  // namespace
 
 void release_port(HeldPort* port) {
-  if (port->page != nullptr) sys::munmap(port->page, kHeldPortBytes);
-  if (port->fd != 0) sys::close(port->fd);
-  *port = {};
+  const HeldPort held = *port;
+  *port = {};  // first: a fork in between must not find it again
+  if (held.page != nullptr) sys::munmap(held.page, kHeldPortBytes);
+  if (held.fd != 0) sys::close(held.fd);
 }
 
 void forget_kept(Place* p) {
-  if (p->state.load(std::memory_order_acquire) != PlaceState::kFree) return;
+  const PlaceState state = p->state.load(std::memory_order_acquire);
+  if (state == PlaceState::kWaiting) waiting_bytes.fetch_sub(p->kept_bytes, kRelaxed);
+  if (state != PlaceState::kFree) return;
   kept_bytes.fetch_sub(p->kept_bytes, kRelaxed);
   p->kept_bytes = 0;
   if (p->port.source.port != 0) kept_ports.fetch_sub(1, kRelaxed);
@@ -165,12 +173,22 @@ bool take_any(Arena* own, PlaceRef* place, std::uint32_t* generation) {
   return false;
 }
 
-bool take(Arena* own, std::uint32_t index, std::uint32_t* generation) {
-  if (index >= own->shape.places) return false;
+Taken take(Arena* own, std::uint32_t index, std::uint32_t* generation) {
+  constexpr int kPatience = 100;
+  if (index >= own->shape.places) return Taken::kNo;
   Place& p = own->places[index];
-  if (change(p, PlaceState::kWaiting, PlaceState::kBusy)) end_waiting(own, index);
-  return give(own, index, generation);
+  for (int i = 0; i < kPatience; ++i) {
+    if (change(p, PlaceState::kWaiting, PlaceState::kBusy)) end_waiting(own, index);
+    if (give(own, index, generation)) return Taken::kYes;
+    const PlaceState now = p.state.load(std::memory_order_acquire);
+    if (now == PlaceState::kUsed || now == PlaceState::kLost) return Taken::kNo;
+    // Another thread is between two steps with it, and may have been preempted there.
+    sys::sched_yield();
+  }
+  return Taken::kBusy;
 }
+
+bool too_much_waits() { return waiting_bytes.load(kRelaxed) > kWaitingInAll; }
 
 void let_go(const Ended& e) {
   Arena* own = e.own.arena;
@@ -180,9 +198,6 @@ void let_go(const Ended& e) {
   p.touched |= e.segments;
   const std::uint64_t bytes = e.written + p.kept_bytes;
   p.kept_bytes = 0;
-  // Release: we have read all that we wanted; pairs with let_go_there().
-  if (e.last && e.peer.arena != nullptr)
-    layout::released(own->own)[e.own.index].store(e.peer_generation, std::memory_order_release);
   if (e.last && e.peer_held) {
     p.peer = e.peer.arena;  // what the connection held
     p.peer_index = e.peer.index;
@@ -191,6 +206,12 @@ void let_go(const Ended& e) {
       p.peer = nullptr;
       make_free(own, e.own.index, bytes);
     } else {
+      // Nobody reads it any more, but the process there may still be about to let go of its own place.
+      if (e.peer_gone) give_back(own, e.own.index);
+      const auto segments = static_cast<std::uint64_t>(__builtin_popcountll(p.touched));
+      p.kept_bytes =
+          static_cast<std::uint32_t>(std::min(bytes, segments * layout::kSegmentBytes));
+      waiting_bytes.fetch_add(p.kept_bytes, kRelaxed);
       p.state.store(PlaceState::kWaiting, std::memory_order_release);
     }
   } else {
@@ -202,6 +223,10 @@ void let_go(const Ended& e) {
     }
     if (e.peer_held) drop(e.peer.arena);
   }
+  // Last, so that the other side finds our place ready when it names it again. Release: we have read all that we wanted;
+  // pairs with let_go_there().
+  if (e.last && e.peer.arena != nullptr)
+    layout::released(own->own)[e.own.index].store(e.peer_generation, std::memory_order_release);
   own->users.fetch_sub(1, kRelaxed);
   drop(own);
 }

@@ -61,33 +61,55 @@ ring::PeerArea take_peer(Connection* c, const wire::Message& m, int fd) {
   return answered_place(c, m, fd);
 }
 
+// It says that it answers, and its area is none.
+void refuse_answer(Connection* c) {
+  note_gone(c);
+  count_untrusted_reset();
+}
+
+// The descriptor that came with CONNECTED, which stays on the bell. False: there is no room for it now.
+bool peek_descriptor(int fd, int* area_fd) {
+  wire::MessageBytes bytes;
+  for (;;) {
+    int count = 0;
+    bool truncated = false;
+    const long n = sys::recv_fds(fd, bytes.data(), bytes.size(), area_fd, 1, &count,
+                                 MSG_DONTWAIT | MSG_PEEK, &truncated);
+    if (n < 0) return false;
+    if (count == 1) return true;
+    *area_fd = -1;
+    if (!truncated) return true;  // none was sent
+    if (!spare_descriptor()) return false;
+  }
+}
+
 // The first message on a connecting side's bell; `keep`: leave it there, for others who sleep until
 // the bell is readable. With c->bell held.
 void take_connected(int fd, Connection* c, bool keep) {
   assert(c->bell.held_by_me());
   if (find_answer(c)) return;
   wire::MessageBytes bytes;
-  int area_fd = -1;
-  int fd_count = 0;
-  const long n = sys::recv_fds(fd, bytes.data(), bytes.size(), &area_fd, 1, &fd_count,
-                               keep ? MSG_DONTWAIT | MSG_PEEK : MSG_DONTWAIT);
-  if (n == -EAGAIN || n == -EINTR) return;
-  // No message but rings: it has answered since we looked, and rung. They are no news to anybody who looks now.
-  if (n > 0 && bytes[0] == wire::kRing && fd_count == 0 && find_answer(c)) {
-    if (!keep) find_mark(c, bytes.data(), static_cast<std::size_t>(n));
+  const long n = sys::recv(fd, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_PEEK);
+  if (n == -EAGAIN || n == -EINTR) {
+    if (has_answered(c) && !find_answer(c)) refuse_answer(c);
     return;
   }
+  // No message but rings, or the end: it has answered since we looked, and rung, or has closed already.
+  if (find_answer(c)) return;
   ring::PeerArea peer = nullptr;
   if (n == static_cast<long>(bytes.size())) {
     const Result<wire::Message> m = wire::decode(bytes.data(), bytes.size());
     const bool of_this_kind =
         m.ok() && (m.value().area.object == wire::kObjectWindow) == c->relayed;
     if (of_this_kind && m.value().type == wire::MessageType::kConnected) {
-      peer = take_peer(c, m.value(), fd_count == 1 ? area_fd : -1);
+      int area_fd = -1;
+      if (!peek_descriptor(fd, &area_fd)) return;
+      peer = take_peer(c, m.value(), area_fd);
       c->reader.generation = m.value().generation;
+      if (!keep) sys::recv(fd, bytes.data(), bytes.size(), MSG_DONTWAIT);
+      if (area_fd >= 0) sys::close_received(area_fd);
     }
   }
-  if (fd_count == 1) sys::close_received(area_fd);
   if (peer.control != nullptr) {
     connected(c, peer);
     c->bell_state.connected_left = keep;
@@ -149,7 +171,7 @@ void drain(int fd, Socket* socket, bool others_sleep) {
   assert(c->bell.held_by_me());
   if (leaves_rings(c)) return;  // what is on the bell now is the mark, or the stream
   if (c->peer.load(kRelaxed) == nullptr) {
-    if (c->gone_noticed.load(kRelaxed)) return;
+    if (c->gone_noticed.load(kRelaxed) && !has_answered(c)) return;
     take_connected(fd, c, others_sleep);
     if (c->peer.load(kRelaxed) == nullptr) return;
     if (!others_sleep && epolls_rely_on(c)) note_missed(socket);
@@ -228,6 +250,8 @@ void absorb_events(Connection* c) {
   std::uint16_t flags = 0;
   std::uint64_t tail = 0;
   const bool gone = c->gone_noticed.load(std::memory_order_acquire);
+  // Not as one that was never accepted: what it has left is read first. The next look at the bell finds its area.
+  if (gone && peer == nullptr && answered_well(c)) return;
   if (peer != nullptr && !lost(c)) {
     flags = Untrusted(peer->hot.flags).copy_acquire() & layout::kKnownFlags;
     tail = Untrusted(peer->tail.tail).copy_acquire();

@@ -119,7 +119,12 @@ void free_connection(Connection* connection) {
 
 void connections_before_fork() { ++fork_generation; }
 
+void connections_after_fork_in_parent() { ++fork_generation; }
+
+bool born_while_forking(const Connection* c) { return c->fork_generation + 1 == fork_generation; }
+
 void connections_after_fork() {
+  ++fork_generation;
   free_pages.clear();
 }
 
@@ -140,6 +145,7 @@ void leave_areas(Connection* c) {
           .peer_held = c->peer_place_held,
           .peer_generation = c->reader.generation,
           .last = c->holders.load(std::memory_order_acquire) == 0,
+          .peer_gone = c->gone_noticed.load(std::memory_order_acquire),
           .written = c->writer.head,
           .segments = c->writer.members | c->writer.released});
 }

@@ -125,8 +125,11 @@ Connection* allocate_connection();
 void free_connection(Connection* connection);
 // Before a fork: from now on pages in use may be shared with the child and are not used again.
 void connections_before_fork();
-// In the child: the free pages are the parent's.
+// After it, in both: pages that came into use meanwhile are shared, too.
+void connections_after_fork_in_parent();
+// In the child: the free pages are the parent's. True: the connection came into use between the two.
 void connections_after_fork();
+bool born_while_forking(const Connection* connection);
 
 // tx, rx and bell, in this order: nobody moves a byte or rings. Of nullptr: nothing.
 class Still {

@@ -4,6 +4,7 @@
 
 #include "ring/writer.h"
 #include "sockets/arenas/links.h"
+#include "sockets/connection/areas.h"
 #include "sockets/connection/carriage.h"
 
 namespace shunt::sockets {
@@ -73,20 +74,42 @@ ring::PeerArea answered_place(Connection* c, const wire::Message& m, int fd) {
   return area;
 }
 
+// The area in a place that answers, and its generation. `control` null: it is none.
+static ring::PeerArea answer_in(const PlaceRef& peer, std::uint32_t* generation) {
+  const Arena* a = peer.arena;
+  const layout::AreaHeader& header = control_at(a->header, a->shape, peer.index)->header;
+  *generation = __atomic_load_n(&header.generation, __ATOMIC_RELAXED);
+  if (*generation == 0) return nullptr;
+  return checked_place(a->header, a->shape, peer.index, *generation);
+}
+
+bool reserve_for_peer(Connection* c) {
+  const Arena* arena = c->own_place.arena;
+  c->reserved_bytes = arena != nullptr ? arena->shape.bytes() : c->map_bytes;
+  c->reserved = reserve_memory(c->reserved_bytes);
+  if (c->reserved != nullptr) return true;
+  c->reserved = c;  // no memory object fits into nothing
+  c->reserved_bytes = 0;
+  return false;
+}
+
 bool has_answered(const Connection* c) {
   return c->peer.load(std::memory_order_acquire) == nullptr && answering(c).arena != nullptr;
+}
+
+bool answered_well(const Connection* c) {
+  const PlaceRef peer = answering(c);
+  std::uint32_t generation = 0;
+  return peer.arena != nullptr && answer_in(peer, &generation).control != nullptr;
 }
 
 bool find_answer(Connection* c) {
   if (c->peer.load(std::memory_order_acquire) != nullptr) return true;
   const PlaceRef peer = answering(c);
   if (peer.arena == nullptr) return false;
-  const Arena* theirs = peer.arena;
-  const std::uint32_t generation = __atomic_load_n(
-      &control_at(theirs->header, theirs->shape, peer.index)->header.generation, __ATOMIC_RELAXED);
-  const ring::PeerArea area =
-      checked_place(theirs->header, theirs->shape, peer.index, generation);
-  if (area.control == nullptr || generation == 0) return false;  // it lies
+  std::uint32_t generation = 0;
+  const ring::PeerArea area = answer_in(peer, &generation);
+  if (area.control == nullptr) return false;  // it lies
   hold(peer.arena);
   use_peer_place(c, peer);
   c->reader.generation = generation;

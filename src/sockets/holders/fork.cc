@@ -1,7 +1,8 @@
 #include "sockets/holders/fork.h"
 
 #include "sockets/bell/look.h"
-#include "sockets/connection/areas.h"
+#include "sockets/arenas/arena.h"
+#include "sockets/connection/peer_place.h"
 #include "sockets/holders/last_close.h"
 #include "sockets/process/identity.h"
 #include "sockets/process/missed.h"
@@ -38,15 +39,7 @@ void settle_second_area(int fd, Socket* s, std::int64_t deadline_ns) {
     look_at_bell(fd, s);
   }
   if (c->peer.load(std::memory_order_relaxed) == nullptr && c->reserved == nullptr) {
-    const Arena* arena = c->own_place.arena;
-    const std::uint64_t bytes = arena != nullptr ? arena->shape.bytes() : c->map_bytes;
-    c->reserved = reserve_memory(bytes);
-    c->reserved_bytes = bytes;
-    if (c->reserved == nullptr) {
-      // No memory object fits into nothing: CONNECTED will reset the connection, in both processes.
-      c->reserved = c;
-      c->reserved_bytes = 0;
-    }
+    reserve_for_peer(c);
   }
 }
 
@@ -81,11 +74,21 @@ void before_exit() {
       &deadline, 0, table_limit());
 }
 
+void after_fork_in_parent() { connections_after_fork_in_parent(); }
+
 void after_fork_in_child() {
   forget_thread_id();
   remember_process();
   sockets_after_fork();
   connections_after_fork();
+  // Another thread of the parent has made it after before_fork() had counted.
+  for_each(
+      [](int fd, Socket* s, void*) {
+        if (s->kind.load(std::memory_order_acquire) != Kind::kConnection || !is_first(fd, s)) return;
+        if (born_while_forking(s->connection))
+          s->connection->holders.fetch_add(1, std::memory_order_relaxed);
+      },
+      nullptr, 0, table_limit());
   arenas_after_fork();
   epolls_after_fork();
   listeners_after_fork();

@@ -10,6 +10,7 @@ void before_exit();
 
 // Around fork(): before in the parent, and after in the child.
 void before_fork();
+void after_fork_in_parent();
 void after_fork_in_child();
 
 }  // namespace shunt::sockets

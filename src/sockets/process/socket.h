@@ -45,6 +45,7 @@ struct Listener {
   int pending_count;
   int pending[kMaxPending];
   void (*close)(Socket*);  // gives everything here back, and this too
+  int spare;               // a descriptor to be given up where a handshake needs one; 0: none
   std::uint32_t turn;      // so that neither kind of client starves
   SignalWatch signals;
 };

@@ -35,25 +35,11 @@ struct Request {
 
   void close_all() {
     for (int& fd : fds) {
-      if (fd >= 0) trusted ? static_cast<void>(sys::close(fd)) : sys::close_received(fd);
+      if (fd >= 0) sys::close_received(fd);
       fd = -1;
     }
   }
 };
-
-// -EAGAIN: nothing yet. -EPROTO: not a CONNECT, or the other side is gone.
-long receive_request(int bell, Request* r) {
-  wire::MessageBytes bytes;
-  const long n =
-      sys::recv_fds(bell, bytes.data(), bytes.size(), r->fds, 2, &r->count, MSG_DONTWAIT);
-  if (n == -EAGAIN || n == -EINTR) return -EAGAIN;
-  if (n != static_cast<long>(bytes.size()) || r->count == 0) return -EPROTO;
-  const Result<wire::Message> m = wire::decode(bytes.data(), bytes.size());
-  if (!m.ok() || m.value().type != wire::MessageType::kConnect) return -EPROTO;
-  r->message = m.value();
-  r->via_driver = (m.value().flags & wire::kViaDriver) != 0;
-  return r->via_driver && r->count != 2 ? -EPROTO : 0;
-}
 
 constexpr std::uint16_t kFirstUnprivileged = 1024;
 
@@ -62,7 +48,48 @@ bool is_trusted(int bell, const wire::Endpoint& source) {
   ucred cred{};
   socklen_t length = sizeof cred;
   if (sys::getsockopt(bell, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0) return false;
-  return cred.uid == 0 || (source.port >= kFirstUnprivileged && cred.uid == sys::geteuid());
+  if (cred.uid == 0) return true;
+  return cred.uid != kNobody && source.port >= kFirstUnprivileged && cred.uid == sys::geteuid();
+}
+
+// The descriptors of a CONNECT, which stays on the bell. -EMFILE: there is no room for them.
+long peek_descriptors(int bell, Request* r) {
+  wire::MessageBytes bytes;
+  const int wanted = r->trusted ? 1 : 2;
+  for (;;) {
+    bool truncated = false;
+    sys::recv_fds(bell, bytes.data(), bytes.size(), r->fds, 2, &r->count, MSG_DONTWAIT | MSG_PEEK,
+                  &truncated);
+    if (r->count >= wanted) return 0;
+    if (!truncated) return -EPROTO;
+    r->close_all();
+    if (!spare_descriptor()) return -EMFILE;
+  }
+}
+
+// Looks at the CONNECT, which stays on the bell. Of somebody trusted whose arena is known no descriptor is wanted.
+// -EAGAIN: nothing yet. -EPROTO: not a CONNECT, or the other side is gone. -EMFILE.
+long look_at_request(int bell, Request* r) {
+  wire::MessageBytes bytes;
+  const long n = sys::recv(bell, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_PEEK);
+  if (n == -EAGAIN || n == -EINTR) return -EAGAIN;
+  const Result<wire::Message> m =
+      n < 0 ? Error{EBADMSG} : wire::decode(bytes.data(), static_cast<std::size_t>(n));
+  if (!m.ok() || m.value().type != wire::MessageType::kConnect) {
+    peek_descriptors(bell, r);  // to be closed with care
+    return -EPROTO;
+  }
+  r->message = m.value();
+  r->via_driver = (m.value().flags & wire::kViaDriver) != 0;
+  r->trusted = !r->via_driver && is_trusted(bell, m.value().source);
+  if (r->trusted && knows_arena(m.value().arena)) return 0;
+  return peek_descriptors(bell, r);
+}
+
+// Off the bell with it, and with the descriptors that came along and are not wanted.
+void take_request(int bell) {
+  wire::MessageBytes bytes;
+  sys::recv(bell, bytes.data(), bytes.size(), MSG_DONTWAIT);
 }
 
 // The source address that somebody trusted names.
@@ -119,10 +146,8 @@ bool check(Request* r, int bell, const Socket* listener) {
   if (m.area.object != wire::kObjectPlace) return false;
   // A listener at one address is asked for that one; at the wildcard, for whatever its client says.
   if (l->local.is_any() && !is_local(m.destination)) return false;
-  if (r->count == 1) {
-    r->trusted = is_trusted(bell, m.source);
-    return r->trusted && sound_source(m.source, m.destination);
-  }
+  // Of two descriptors the second one proves the source; it has to where nobody is trusted.
+  if (r->count < 2) return r->trusted && sound_source(m.source, m.destination);
   wire::Endpoint source;
   if (!vouched_source(r->fds[1], l->rendezvous, m.destination, &source)) return false;
   r->message.source = source;
@@ -167,10 +192,10 @@ bool answer_silently(Connection* c, std::uint32_t generation) {
 }
 
 // The areas of a connection from here: places in a pair of arenas. 0, -EPROTO or -ENOMEM.
-long make_places(const Request& r, Parts* parts, ring::PeerArea* peer, Answer* answer) {
+long make_places(Request& r, Parts* parts, ring::PeerArea* peer, Answer* answer) {
   const wire::Location& area = r.message.area;
   if (area.length > layout::kPlacesMax || area.offset >= area.length) return -EPROTO;
-  const Asked asked{r.fds[0], r.message.arena, static_cast<std::uint32_t>(area.length),
+  const Asked asked{&r.fds[0], r.message.arena, static_cast<std::uint32_t>(area.length),
                     static_cast<std::uint32_t>(area.offset)};
   const Answering result = answer_place(asked, answer);
   if (result != Answering::kYes) return result == Answering::kNonsense ? -EPROTO : -ENOMEM;
@@ -183,7 +208,7 @@ long make_places(const Request& r, Parts* parts, ring::PeerArea* peer, Answer* a
 }
 
 // Both areas, mapped. `peer` may lack its control then: it is not what it should be. 0, -EPROTO or -ENOMEM.
-long make_areas(const Request& r, Parts* parts, ring::PeerArea* peer, Answer* answer) {
+long make_areas(Request& r, Parts* parts, ring::PeerArea* peer, Answer* answer) {
   Connection* c = parts->connection;
   if (r.message.area.object == wire::kObjectPlace) return make_places(r, parts, peer, answer);
   const bool given = r.message.area.object == wire::kObjectWindow;
@@ -205,6 +230,7 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
   ring::PeerArea peer = nullptr;
   Answer answer;
   const long made = make_areas(*r, &parts, &peer, &answer);
+  if (made == 0 && !r->via_driver) take_request(bell);
   c->reader.generation = r->message.generation;
   if (made != 0) {
     discard(&parts);
@@ -216,7 +242,7 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
   c->nonblocking.store((flags & SOCK_NONBLOCK) != 0, std::memory_order_relaxed);
 
   if (answer.own.arena != nullptr) parts.area_fd = answer.fd;
-  const bool silent = answer.own.arena != nullptr && answer.fd < 0;
+  const bool silent = answer.own.arena != nullptr && answer.known;
   const bool told =
       peer.control != nullptr &&
       (silent ? answer_silently(c, r->message.generation)
@@ -272,13 +298,16 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
 long finish_handshake(int bell, int listener_fd, Socket* listener, int flags, bool relocate) {
   assert(listener->lock.held_by_me());
   Request r;
-  long result = receive_request(bell, &r);
+  long result = look_at_request(bell, &r);
   if (result == -EAGAIN) return -EAGAIN;
+  if (r.via_driver) take_request(bell);
   if (result == 0 && !check(&r, bell, listener)) result = -EPROTO;
   if (result == 0) {
     result = complete(&r, &bell, listener_fd, listener, flags, relocate);
   }
-  if (result < 0) {
+  // Nothing has changed: it waits, as it would in a backlog.
+  const bool waits = !r.via_driver && (result == -EMFILE || result == -ENOMEM);
+  if (result < 0 && !waits) {
     if (r.via_driver) answer_driver(bell, wire::MessageType::kRefused);
     sys::close(bell);
   }

@@ -12,7 +12,8 @@
 namespace shunt::sockets {
 
 // `bell`: accepted from the rendezvous, non-blocking. The program's new descriptor (in the table, a
-// connection), -EAGAIN: the CONNECT has not come yet, keep `bell`; other -errno: `bell` is closed.
+// connection), -EAGAIN: the CONNECT has not come yet, keep `bell`; -EMFILE, -ENOMEM: it is there, but descriptors or
+// memory are not: keep `bell` for later; other -errno: `bell` is closed.
 // `flags`: SOCK_NONBLOCK, SOCK_CLOEXEC for the new descriptor. `relocate`: `bell` was put aside at a
 // high number; the program gets the lowest free one. With the listener's lock held.
 long finish_handshake(int bell, int listener_fd, Socket* listener, int flags, bool relocate);

@@ -5,6 +5,7 @@
 #include "base/trace.h"
 #include "sockets/arenas/links.h"
 #include "sockets/connection/areas.h"
+#include "sockets/connection/peer_place.h"
 #include "sockets/options/option_setup.h"
 #include "sockets/process/config.h"
 #include "sockets/process/result.h"
@@ -146,14 +147,17 @@ bool deliver_by_driver(Attempt& a, Parts& parts, wire::Endpoint* source, wire::R
 bool deliver_straight(Attempt& a, Parts& parts, wire::Endpoint* source, wire::Reason* reason) {
   Offer offer;
   *reason = wire::Reason::kNoMemory;
+  a.listener.own_uid = sys::geteuid();
   if (!offer_place(a.listener, &offer)) return false;
   own_place(&parts, offer.place, offer.generation);
   adopt_options(parts.connection, a.fd, a.socket->family);
+  const bool alone = offer.place.arena->alone;
+  SourcePort port;
   const auto send = [&] {
-    SourcePort port;
+    if (alone && !reserve_for_peer(parts.connection)) return false;
     *reason = wire::Reason::kBadSource;
     const wire::Endpoint natural = natural_source(a.destination, false);
-    const bool shown = a.listener.uid != sys::geteuid();
+    const bool shown = a.listener.uid != a.listener.own_uid || a.listener.uid == kNobody;
     parts.connection->trusts_peer = !shown || a.listener.uid == 0;
     if (!source_port(a.fd, a.socket, natural, offer.place, shown, &port)) return false;
     // A foreign address (IP_FREEBIND, IP_TRANSPARENT) nobody would believe; the kernel says whether it may connect.
@@ -176,6 +180,7 @@ bool deliver_straight(Attempt& a, Parts& parts, wire::Endpoint* source, wire::Re
                          MSG_DONTWAIT) == static_cast<long>(bytes.size());
   };
   const bool told = send();
+  if (!told) give_port_back(a.fd, offer.place, port);
   offer_sent(offer, told);
   return told;
 }

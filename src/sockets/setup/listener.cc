@@ -1,14 +1,16 @@
 #include "sockets/setup/listener.h"
 
 #include <netinet/in.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
 
+#include "layout/arena.h"
+#include "sockets/options/option_rules.h"
 #include "sockets/process/config.h"
 #include "sockets/process/status.h"
-#include "sockets/options/option_rules.h"
 #include "sockets/setup/accept_handshake.h"
 #include "sockets/setup/establish.h"
 #include "sockets/thread/signals.h"
@@ -37,7 +39,26 @@ bool watch(int waiter, int fd) {
   return sys::epoll_ctl(waiter, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
+// A program at its limit may have one descriptor left, which the bell has now; the first connection of a client's arena
+// needs another one for a moment.
+void make_spare(Listener* l) {
+  const int fd = sys::fcntl(l->rendezvous, F_DUPFD_CLOEXEC, 3);
+  l->spare = fd > 0 ? sys::move_high(fd) : 0;
+}
+
+// Whether it is foreseeable that there will be no memory for clients whose connect() has succeeded: the process may not
+// make files of an area's size, or has few addresses.
+bool too_narrow() {
+  constexpr rlim_t kAddresses = rlim_t{64} << 30;
+  rlimit limit{};
+  sys::raw(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, sys::arg(&limit));
+  if (limit.rlim_cur < layout::ArenaShape{1}.bytes()) return true;
+  sys::raw(SYS_prlimit64, 0, RLIMIT_AS, 0, sys::arg(&limit));
+  return limit.rlim_cur < kAddresses;
+}
+
 wire::Reason open_rendezvous(Listener* l, int fd, int backlog) {
+  if (too_narrow()) return wire::Reason::kNoMemory;
   int rendezvous = sys::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (rendezvous < 0) return wire::Reason::kNoMemory;
   rendezvous = sys::move_high(rendezvous);
@@ -58,6 +79,7 @@ wire::Reason open_rendezvous(Listener* l, int fd, int backlog) {
   }
   l->rendezvous = rendezvous;
   l->watched = fd;
+  make_spare(l);
   l->waiter = waiter;
   return wire::Reason::kNone;
 }
@@ -66,10 +88,24 @@ wire::Reason open_rendezvous(Listener* l, int fd, int backlog) {
 constexpr std::uint32_t kOrdinaryTurn = 8;
 constexpr int kYields = 2;
 
+// Of descriptors or memory: the client waits, as it would in TCP's backlog.
+bool is_short(long result) { return result == -EMFILE || result == -ENOMEM; }
+
 // Out of the list, which stays in the order of arrival.
 void remove_pending(Listener* l, int index) {
   --l->pending_count;
   for (int i = index; i < l->pending_count; ++i) l->pending[i] = l->pending[i + 1];
+}
+
+long finish(int bell, int listener_fd, Socket* s, int flags, bool relocate) {
+  Listener* l = s->listener;
+  long fd = finish_handshake(bell, listener_fd, s, flags, relocate);
+  if (!is_short(fd)) return fd;
+  if (l->spare > 0) sys::close(l->spare);
+  l->spare = 0;
+  fd = finish_handshake(bell, listener_fd, s, flags, relocate);
+  make_spare(l);
+  return fd;
 }
 
 // Accepts on the rendezvous and completes whatever CONNECT is at hand. The new descriptor, -EAGAIN,
@@ -78,8 +114,9 @@ long accept_shunted(int listener_fd, Socket* s, int flags) {
   assert(s->lock.held_by_me());
   Listener* l = s->listener;
   for (int i = 0; i < l->pending_count; ++i) {
-    const long fd = finish_handshake(l->pending[i], listener_fd, s, flags, true);
+    const long fd = finish(l->pending[i], listener_fd, s, flags, true);
     if (fd == -EAGAIN) continue;
+    if (is_short(fd)) return fd;  // first come, first served
     remove_pending(l, i--);
     if (fd >= 0) return fd;
   }
@@ -88,23 +125,24 @@ long accept_shunted(int listener_fd, Socket* s, int flags) {
     const int bell = sys::accept4(l->rendezvous, nullptr, nullptr, flags);
     if (bell == -EINTR || bell == -ECONNABORTED) continue;
     if (bell < 0) return bell;
-    long fd = finish_handshake(bell, listener_fd, s, flags, false);
+    long fd = finish(bell, listener_fd, s, flags, false);
     // The client is between its connect() and the message, on this very processor perhaps: it needs that for some
     // microseconds only.
     for (int i = 0; i < kYields && fd == -EAGAIN; ++i) {
       sys::sched_yield();
-      fd = finish_handshake(bell, listener_fd, s, flags, false);
+      fd = finish(bell, listener_fd, s, flags, false);
     }
     if (fd == -EAGAIN) {
       // The other side sends it microseconds after its connect(). Set aside, it could be served by
       // this process only, and would keep waking all that share the listener.
       pollfd p{bell, POLLIN, 0};
       sys::ppoll(&p, 1, &kConnectOnItsWay, nullptr);
-      fd = finish_handshake(bell, listener_fd, s, flags, false);
+      fd = finish(bell, listener_fd, s, flags, false);
     }
     if (fd >= 0) return fd;
-    if (fd != -EAGAIN) continue;
-    // Its CONNECT is on the way. Keep it where a wait sees it; the oldest gives way.
+    if (fd != -EAGAIN && !is_short(fd)) continue;
+    // Its CONNECT is on the way, or descriptors or memory are short. Keep it where a wait sees it; the oldest gives
+    // way, which is none that is short: of those there is one, and it is asked for first.
     if (l->pending_count == kMaxPending) {
       sys::close(l->pending[0]);
       remove_pending(l, 0);
@@ -112,6 +150,7 @@ long accept_shunted(int listener_fd, Socket* s, int flags) {
     const int high = sys::move_high(bell);
     watch(l->waiter, high);
     l->pending[l->pending_count++] = high;
+    if (is_short(fd)) return fd;
   }
   return -EAGAIN;
 }
@@ -170,6 +209,7 @@ void close_listener(Socket* s) {
   sys::close(l->rendezvous);
   sys::close(l->waiter);
   l->signals.close();
+  if (l->spare > 0) sys::close(l->spare);
   sys::munmap(l, kListenerBytes);
 }
 

@@ -1,6 +1,7 @@
 #include "sockets/setup/port.h"
 
 #include "sockets/arenas/places.h"
+#include "sockets/options/option_rules.h"
 #include "sys/kernel.h"
 #include "wire/rendezvous_name.h"
 
@@ -31,6 +32,16 @@ bool bind_to(int fd, const Socket* s, const wire::Endpoint& natural, wire::Endpo
          source->port != 0 && source->family == natural.family;
 }
 
+// Of those that the program has set; any other is 0 and stays it.
+int exchange_option(int fd, int name, int value) {
+  if (!option_marked(find_option(SOL_SOCKET, name))) return 0;
+  int before = 0;
+  socklen_t length = sizeof before;
+  if (sys::getsockopt(fd, SOL_SOCKET, name, &before, &length) != 0 || before == value) return before;
+  sys::setsockopt(fd, SOL_SOCKET, name, &value, sizeof value);
+  return before;
+}
+
 // The place keeps `fd`, which the program's own descriptor is about to leave.
 bool keep(int fd, bool shown, HeldPort* port) {
   if (!shown) {
@@ -55,14 +66,25 @@ bool source_port(int fd, const Socket* s, const wire::Endpoint& natural, const P
     return out->source.family == natural.family;
   }
   HeldPort& port = place.arena->places[place.index].port;
-  if (port.source.port == 0 || !port.source.same_address(natural) || (shown && port.fd < 0)) {
+  if (port.source.port == 0 || !port.source.same_address(natural) || (shown && port.fd == 0)) {
     release_port(&port);
+    out->fresh = true;
+    // The program's wish to share the port was not meant for this one, which must be the connection's alone.
+    out->reuse_address = exchange_option(fd, SO_REUSEADDR, 0);
+    out->reuse_port = exchange_option(fd, SO_REUSEPORT, 0);
     if (!bind_to(fd, s, natural, &out->source) || !keep(fd, shown, &port)) return false;
     port.source = out->source;
   }
   out->source = port.source;
   if (shown) out->proof = port.fd;
   return true;
+}
+
+void give_port_back(int fd, const PlaceRef& place, const SourcePort& port) {
+  if (!port.fresh) return;
+  release_port(&place.arena->places[place.index].port);
+  exchange_option(fd, SO_REUSEADDR, port.reuse_address);
+  exchange_option(fd, SO_REUSEPORT, port.reuse_port);
 }
 
 bool claim(int bell, const wire::Endpoint& source, const wire::Endpoint& destination) {

@@ -22,12 +22,18 @@ struct SourcePort {
   wire::Endpoint source;
   bool by_program = false;  // the program's socket has to be kept
   int proof = -1;           // the socket, to be shown; not the caller's
+  bool fresh = false;       // the program's socket has become the place's
+  int reuse_address = 0;    // its options until then
+  int reuse_port = 0;
 };
 
 // `fd`: the program's socket. `natural`: the address that it gets without bind(). `shown`: to another user. False: no
 // port can be had, or the program's socket is bound to an address of another family.
 bool source_port(int fd, const Socket* socket, const wire::Endpoint& natural, const PlaceRef& place,
                  bool shown, SourcePort* out);
+
+// The connection is not made after all: the program keeps its socket.
+void give_port_back(int fd, const PlaceRef& place, const SourcePort& port);
 
 // The program may bind one port to several sockets (SO_REUSEADDR), and connect each to another destination. To the same
 // one the kernel says EADDRNOTAVAIL. A name of the bell says which source and destination are taken, in this network

@@ -24,7 +24,7 @@ bool trusted(int bell, const wire::Endpoint& e, LinkKey* listener) {
   ucred cred{};
   socklen_t length = sizeof cred;
   if (sys::getsockopt(bell, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0) return false;
-  *listener = {cred.pid, cred.uid, e};
+  *listener = {cred.pid, cred.uid, 0, e};
   return trusted_user(cred.uid, e);
 }
 

@@ -48,23 +48,29 @@ SignalsHeld::Arrived SignalsHeld::arrived() const {
 
 int SignalWatch::take(std::uint64_t watched) {
   int fd = fd_.load(std::memory_order_relaxed);
-  // Taken by compare and exchange: another thread may be about to put one there.
-  while (fd > 0 && !fd_.compare_exchange_weak(fd, 0, std::memory_order_acquire)) {
+  // Kept apart while the mask is read: it is whose the descriptor is.
+  while (fd > 0 && !fd_.compare_exchange_weak(fd, kBeingKept, std::memory_order_acquire)) {
   }
-  if (fd < 0) fd = 0;
-  if (fd != 0 && watched_ == watched) return fd;
-  const long made = sys::raw(SYS_signalfd4, fd != 0 ? fd : -1, sys::arg(&watched),
+  if (fd > 0) {
+    const bool same = watched_ == watched;
+    fd_.store(0, std::memory_order_release);
+    if (same) return fd;
+  }
+  const long made = sys::raw(SYS_signalfd4, fd > 0 ? fd : -1, sys::arg(&watched),
                              sys::kKernelSigsetBytes, O_CLOEXEC | O_NONBLOCK);
-  if (fd != 0 && made < 0) sys::close(fd);
-  if (fd != 0 || made < 0) return static_cast<int>(made);
-  return sys::move_high(static_cast<int>(made));
+  if (fd > 0 || made < 0) return static_cast<int>(made);
+  const int high = sys::move_high(static_cast<int>(made));
+  int none = 0;
+  number_.compare_exchange_strong(none, high, std::memory_order_relaxed);
+  return high;
 }
 
 void SignalWatch::give_back(int fd, std::uint64_t watched) {
   int none = 0;
   if (fd < 0) return;
-  // In use, or there is one already: the mask is whose the descriptor is.
-  if (fd_.compare_exchange_strong(none, kBeingKept, std::memory_order_acquire)) {
+  // One is kept, and known by its number to those who must not close it.
+  if (number_.load(std::memory_order_relaxed) == fd &&
+      fd_.compare_exchange_strong(none, kBeingKept, std::memory_order_acquire)) {
     watched_ = watched;
     fd_.store(fd, std::memory_order_release);
   } else {
@@ -74,6 +80,7 @@ void SignalWatch::give_back(int fd, std::uint64_t watched) {
 
 void SignalWatch::close() {
   const int fd = fd_.exchange(0, std::memory_order_acquire);
+  number_.store(0, std::memory_order_relaxed);
   if (fd > 0) sys::close(fd);
 }
 

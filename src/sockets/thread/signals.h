@@ -23,10 +23,11 @@ class SignalWatch {
   int take(std::uint64_t watched);
   void give_back(int fd, std::uint64_t watched);
   void close();
-  bool is(int fd) const { return fd > 0 && fd_.load(std::memory_order_relaxed) == fd; }
+  bool is(int fd) const { return fd > 0 && number_.load(std::memory_order_relaxed) == fd; }
 
  private:
-  std::atomic<int> fd_;    // 0: none, or in use
+  std::atomic<int> fd_;      // 0: none, or in use
+  std::atomic<int> number_;  // of the one that is kept, in use or not; 0: none
   std::uint64_t watched_;  // of whoever has the descriptor
 };
 
