@@ -74,7 +74,8 @@ struct ArenaShape {
   constexpr std::uint64_t bytes() const { return rest_offset(places); }
   constexpr bool sound() const { return places >= 1 && places <= kPlacesMax; }
 };
-static_assert(ArenaShape{1}.first_offset(0) == 4096 && ArenaShape{1}.bytes() == 4096 + kStreamBytes);
+static_assert(ArenaShape{1}.first_offset(0) == 4096 &&
+              ArenaShape{1}.bytes() == 4096 + kStreamBytes);
 static_assert(ArenaShape{1}.controls_offset() % alignof(Area) == 0);
 static_assert(ArenaShape{kPlacesMax}.bytes() < std::uint64_t{1} << 32);
 

@@ -82,8 +82,7 @@ void start() {
   sockets::remember_process();
   sockets::start_status();
   sockets::adopt_inherited();
-  pthread_atfork(sockets::before_fork, sockets::after_fork_in_parent,
-                 sockets::after_fork_in_child);
+  pthread_atfork(sockets::before_fork, sockets::after_fork_in_parent, sockets::after_fork_in_child);
 }
 
 __attribute__((constructor(101))) void load() {

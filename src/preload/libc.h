@@ -34,7 +34,7 @@ namespace shunt::preload {
   X(epoll_create) X(epoll_create1) X(epoll_ctl) X(epoll_wait) X(epoll_pwait) X(epoll_pwait2)     \
   X(execve) X(execv) X(execvp) X(execvpe) X(fexecve) X(execveat)                                 \
   X(posix_spawn) X(posix_spawnp) X(posix_spawn_file_actions_adddup2) X(system) X(popen)          \
-  X(_Fork) X(syscall)
+  X(_Fork) X(syscall) X(setuid) X(seteuid) X(setreuid) X(setresuid)
 // clang-format on
 
 struct Libc {

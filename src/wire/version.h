@@ -6,7 +6,8 @@
 
 namespace shunt::wire {
 
-inline constexpr std::uint16_t kWireVersion = 3;    // messages, partition table
-inline constexpr std::uint16_t kLayoutVersion = 4;  // areas, arenas, sections, devices, status pages
+inline constexpr std::uint16_t kWireVersion = 3;  // messages, partition table
+inline constexpr std::uint16_t kLayoutVersion =
+    4;  // areas, arenas, sections, devices, status pages
 
 }  // namespace shunt::wire

@@ -32,8 +32,8 @@ std::atomic<Chunk*> chunks{nullptr};
 
 bool add_chunk() {
   assert(arenas_lock.held_by_me());
-  auto* chunk = static_cast<Chunk*>(sys::mmap(
-      nullptr, sizeof(Chunk), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  auto* chunk = static_cast<Chunk*>(sys::mmap(nullptr, sizeof(Chunk), PROT_READ | PROT_WRITE,
+                                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   if (chunk == nullptr) return false;
   for (Arena& a : chunk->arenas) free_arenas.push(&a);
   chunk->next = chunks.load(std::memory_order_relaxed);
@@ -157,7 +157,8 @@ void destroy(Arena* a) {
     forget_kept(&a->places[i]);
     release_port(&a->places[i].port);
   }
-  for (std::uint32_t i = 0; i < a->known_count.load(kRelaxed); ++i) drop(a->known[i].load(kRelaxed));
+  for (std::uint32_t i = 0; i < a->known_count.load(kRelaxed); ++i)
+    drop(a->known[i].load(kRelaxed));
   if (a->theirs != nullptr) drop(a->theirs);
   if (a->header != nullptr)
     sys::munmap(const_cast<layout::ArenaHeader*>(a->header), a->shape.bytes());

@@ -49,8 +49,9 @@ struct HeldPort {
 
 struct Place {
   std::atomic<PlaceState> state;
-  bool told;                 // the other side has been told of it
-  std::uint32_t kept_bytes;  // free: at most so much in the pages that it keeps; waiting: so much may be unread
+  bool told;  // the other side has been told of it
+  std::uint32_t
+      kept_bytes;  // free: at most so much in the pages that it keeps; waiting: so much may be unread
   std::uint32_t generation;  // of the area
   std::uint32_t peer_index;  // waiting: the place of the connection's other end in `peer`
   Arena* peer;               // waiting: held
@@ -81,17 +82,18 @@ struct Arena {
   std::atomic<Arena*> next_free;
   // ---- own arenas only ----
   Place* places;
-  Place single;                    // `places` of an arena with one
-  std::atomic<std::uint32_t> cursor;      // the place given last
-  std::atomic<std::uint32_t> turning;     // places below are given in turn; further ones have not been needed
-  std::atomic<std::uint32_t> generation;  // given last
-  std::atomic<std::uint32_t> users;       // places in use
-  std::atomic<std::uint64_t> last_use;    // by a clock of the table that it is in
-  SpinHabit read_habit;                   // of waiting for the process that answers
-  std::atomic<bool> retired;              // no new connection gets a place
-  std::atomic<int> fd;                    // opened for reading; -1: closed
-  std::atomic<std::uint32_t> senders;     // calls that are sending `fd`
-  LinkKey listener;                       // of a link
+  Place single;                       // `places` of an arena with one
+  std::atomic<std::uint32_t> cursor;  // the place given last
+  std::atomic<std::uint32_t>
+      turning;  // places below are given in turn; further ones have not been needed
+  std::atomic<std::uint32_t> generation;            // given last
+  std::atomic<std::uint32_t> users;                 // places in use
+  std::atomic<std::uint64_t> last_use;              // by a clock of the table that it is in
+  SpinHabit read_habit;                             // of waiting for the process that answers
+  std::atomic<bool> retired;                        // no new connection gets a place
+  std::atomic<int> fd;                              // opened for reading; -1: closed
+  std::atomic<std::uint32_t> senders;               // calls that are sending `fd`
+  LinkKey listener;                                 // of a link
   std::atomic<Arena*> known[layout::kKnownArenas];  // of a link, held: who answered (header->known)
   std::atomic<std::uint32_t> known_count;
   Arena* theirs;  // of a pair, held: the arena that this one answers

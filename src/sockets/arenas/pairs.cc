@@ -126,8 +126,7 @@ Answering make_pair(const Asked& asked, Arena** made) {
 // False: it cannot be used (any more), and nothing has changed; see is_usable().
 bool answer_from(Arena* mine, std::uint32_t peer_index, Answer* out, Answering* result) {
   // One that answers more places than it has is used once.
-  const std::uint32_t own_index =
-      mine->shape.places == mine->theirs->shape.places ? peer_index : 0;
+  const std::uint32_t own_index = mine->shape.places == mine->theirs->shape.places ? peer_index : 0;
   out->known = is_known(mine);
   out->fd = out->known ? -1 : begin_sending(mine);
   if (out->known) close_unsent(mine);

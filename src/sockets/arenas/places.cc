@@ -209,8 +209,7 @@ void let_go(const Ended& e) {
       // Nobody reads it any more, but the process there may still be about to let go of its own place.
       if (e.peer_gone) give_back(own, e.own.index);
       const auto segments = static_cast<std::uint64_t>(__builtin_popcountll(p.touched));
-      p.kept_bytes =
-          static_cast<std::uint32_t>(std::min(bytes, segments * layout::kSegmentBytes));
+      p.kept_bytes = static_cast<std::uint32_t>(std::min(bytes, segments * layout::kSegmentBytes));
       waiting_bytes.fetch_add(p.kept_bytes, kRelaxed);
       p.state.store(PlaceState::kWaiting, std::memory_order_release);
     }

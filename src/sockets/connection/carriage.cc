@@ -23,7 +23,7 @@ bool apply(Connection* c, conn::CarriageEvent event) {
 void connected(Connection* c, const ring::PeerArea& peer) {
   assert(peer.control != nullptr);
   c->peer_segments = peer.segments;
- // Release: whoever sees the pointer sees the generation of the area, and its segments.
+  // Release: whoever sees the pointer sees the generation of the area, and its segments.
   c->peer.store(peer.control, std::memory_order_release);
   apply(c, conn::CarriageEvent::kConnected);
 }

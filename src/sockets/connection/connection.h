@@ -78,7 +78,8 @@ struct Connection {
   // Where they are: places in arenas, or (null) mapped alone.
   PlaceRef own_place;
   PlaceRef peer_place;
-  bool peer_place_held;  // by this connection; false: it came after a fork, and the own arena holds it
+  bool
+      peer_place_held;  // by this connection; false: it came after a fork, and the own arena holds it
   const void* reserved;  // a fork came first: where peer's memory will be; see before_fork()
   std::uint64_t reserved_bytes;
   Lock state_lock;

@@ -38,8 +38,8 @@ bool is_internal(int fd) {
         auto* own = static_cast<OwnSearch*>(context);
         const Listener* l = s->listener;
         if (s->reservation == own->fd || (s->epoll != nullptr && s->epoll->kick == own->fd) ||
-            (l != nullptr && (l->rendezvous == own->fd || l->waiter == own->fd || l->signals.is(own->fd) ||
-                           (own->fd > 0 && l->spare == own->fd)))) {
+            (l != nullptr && (l->rendezvous == own->fd || l->waiter == own->fd ||
+                              l->signals.is(own->fd) || (own->fd > 0 && l->spare == own->fd)))) {
           own->found = true;
         }
         for (int i = 0; l != nullptr && i < l->pending_count; ++i) {

@@ -1,7 +1,7 @@
 #include "sockets/holders/fork.h"
 
-#include "sockets/bell/look.h"
 #include "sockets/arenas/arena.h"
+#include "sockets/bell/look.h"
 #include "sockets/connection/peer_place.h"
 #include "sockets/holders/last_close.h"
 #include "sockets/process/identity.h"
@@ -84,7 +84,8 @@ void after_fork_in_child() {
   // Another thread of the parent has made it after before_fork() had counted.
   for_each(
       [](int fd, Socket* s, void*) {
-        if (s->kind.load(std::memory_order_acquire) != Kind::kConnection || !is_first(fd, s)) return;
+        if (s->kind.load(std::memory_order_acquire) != Kind::kConnection || !is_first(fd, s))
+          return;
         if (born_while_forking(s->connection))
           s->connection->holders.fetch_add(1, std::memory_order_relaxed);
       },

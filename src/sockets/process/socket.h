@@ -37,7 +37,7 @@ inline constexpr int kMaxPending = 64;
 struct Socket;
 struct Listener {
   int rendezvous;
-  int waiter;  // the hidden epoll instance
+  int waiter;   // the hidden epoll instance
   int watched;  // the kernel's listener, by the number that it is watched under
   wire::Endpoint local;
   bool dual_stack;

@@ -320,9 +320,7 @@ void count_received(Socket* s, std::uint64_t bytes) {
   add_received(s->status, bytes);
 }
 
-void start_status() {
-  the_page();
-}
+void start_status() { the_page(); }
 
 void status_after_fork() {
   new (&making) Lock;  // whoever held it is a thread of the parent

@@ -12,6 +12,7 @@
 #include "sockets/connection/peer_place.h"
 #include "sockets/options/option_setup.h"
 #include "sockets/process/config.h"
+#include "sockets/process/identity.h"
 #include "sockets/setup/driver_request.h"
 #include "sockets/setup/establish.h"
 #include "sockets/setup/local_address.h"
@@ -28,7 +29,8 @@ namespace {
 
 struct Request {
   wire::Message message;
-  int fds[2] = {-1, -1};  // arena, area or device; reserving socket, or the bell when via the driver
+  int fds[2] = {-1,
+                -1};  // arena, area or device; reserving socket, or the bell when via the driver
   int count = 0;
   bool via_driver = false;
   bool trusted = false;  // from somebody who could do with this process what he likes
@@ -49,7 +51,7 @@ bool is_trusted(int bell, const wire::Endpoint& source) {
   socklen_t length = sizeof cred;
   if (sys::getsockopt(bell, SOL_SOCKET, SO_PEERCRED, &cred, &length) != 0) return false;
   if (cred.uid == 0) return true;
-  return cred.uid != kNobody && source.port >= kFirstUnprivileged && cred.uid == sys::geteuid();
+  return cred.uid != kNobody && source.port >= kFirstUnprivileged && cred.uid == own_user();
 }
 
 // The descriptors of a CONNECT, which stays on the bell. -EMFILE: there is no room for them.
@@ -243,10 +245,9 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
 
   if (answer.own.arena != nullptr) parts.area_fd = answer.fd;
   const bool silent = answer.own.arena != nullptr && answer.known;
-  const bool told =
-      peer.control != nullptr &&
-      (silent ? answer_silently(c, r->message.generation)
-              : tell_connected(*r, parts, r->via_driver ? r->fds[1] : bell));
+  const bool told = peer.control != nullptr &&
+                    (silent ? answer_silently(c, r->message.generation)
+                            : tell_connected(*r, parts, r->via_driver ? r->fds[1] : bell));
   if (answer.own.arena != nullptr) {
     answer_sent(answer, told);
     parts.area_fd = -1;  // the arena's

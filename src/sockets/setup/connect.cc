@@ -8,6 +8,7 @@
 #include "sockets/connection/peer_place.h"
 #include "sockets/options/option_setup.h"
 #include "sockets/process/config.h"
+#include "sockets/process/identity.h"
 #include "sockets/process/result.h"
 #include "sockets/process/status.h"
 #include "sockets/setup/driver_request.h"
@@ -108,7 +109,8 @@ bool swap_descriptors(const Attempt& a) {
   if (s->refs.load(std::memory_order_acquire) <= kOnlyOne) {
     replace(a.fd);
   } else {
-    for (int fd = next_descriptor(s, 0, -1); fd >= 0; fd = next_descriptor(s, fd + 1, -1)) replace(fd);
+    for (int fd = next_descriptor(s, 0, -1); fd >= 0; fd = next_descriptor(s, fd + 1, -1))
+      replace(fd);
   }
   sys::close(a.bell);
   return true;
@@ -147,7 +149,7 @@ bool deliver_by_driver(Attempt& a, Parts& parts, wire::Endpoint* source, wire::R
 bool deliver_straight(Attempt& a, Parts& parts, wire::Endpoint* source, wire::Reason* reason) {
   Offer offer;
   *reason = wire::Reason::kNoMemory;
-  a.listener.own_uid = sys::geteuid();
+  a.listener.own_uid = own_user();
   if (!offer_place(a.listener, &offer)) return false;
   own_place(&parts, offer.place, offer.generation);
   adopt_options(parts.connection, a.fd, a.socket->family);

@@ -60,9 +60,7 @@ wire::Location own_location() {
 }
 
 wire::Location place_location(const PlaceRef& place) {
-  return {.object = wire::kObjectPlace,
-          .offset = place.index,
-          .length = place.arena->shape.places};
+  return {.object = wire::kObjectPlace, .offset = place.index, .length = place.arena->shape.places};
 }
 
 void install(int fd, Socket* socket, Connection* connection, const char* peer_partition) {

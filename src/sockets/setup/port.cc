@@ -37,7 +37,8 @@ int exchange_option(int fd, int name, int value) {
   if (!option_marked(find_option(SOL_SOCKET, name))) return 0;
   int before = 0;
   socklen_t length = sizeof before;
-  if (sys::getsockopt(fd, SOL_SOCKET, name, &before, &length) != 0 || before == value) return before;
+  if (sys::getsockopt(fd, SOL_SOCKET, name, &before, &length) != 0 || before == value)
+    return before;
   sys::setsockopt(fd, SOL_SOCKET, name, &value, sizeof value);
   return before;
 }

@@ -73,8 +73,8 @@ int reach(const wire::UnixName& name, const wire::Endpoint& e, int fd, bool nonb
 
 }  // namespace
 
-int find_rendezvous(int fd, const wire::Endpoint& destination, bool nonblocking,
-                    LinkKey* listener, wire::Reason* reason) {
+int find_rendezvous(int fd, const wire::Endpoint& destination, bool nonblocking, LinkKey* listener,
+                    wire::Reason* reason) {
   // Before any name is asked: whose it is says nothing about an address that belongs to another machine.
   *reason = wire::Reason::kNotInWindow;
   if (!is_local(destination)) return -1;

@@ -15,7 +15,7 @@ namespace shunt::sockets {
 // A cancellation point. A bell whose other end waits in a listener's backlog; -1 with *reason: none here.
 // Where a backlog is full it waits as the program's socket `fd` does (`nonblocking`, SO_SNDTIMEO), and only for
 // somebody who is believed. -EINTR: interrupted in that. *listener: who that is.
-int find_rendezvous(int fd, const wire::Endpoint& destination, bool nonblocking,
-                    LinkKey* listener, wire::Reason* reason);
+int find_rendezvous(int fd, const wire::Endpoint& destination, bool nonblocking, LinkKey* listener,
+                    wire::Reason* reason);
 
 }  // namespace shunt::sockets

@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "sockets/process/config.h"
+#include "sockets/process/identity.h"
 #include "sockets/testing/test_hostile.h"
 
 namespace shunt::sockets {
@@ -108,8 +109,10 @@ long asked_for_b(const Window& window, uid_t uid) {
   const int listening = ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   EXPECT_EQ(0, ::bind(listening, reinterpret_cast<const sockaddr*>(&address), sizeof address));
   EXPECT_EQ(0, sys::raw(SYS_setresuid, -1, uid, -1));  // of this thread
+  forget_user();
   EXPECT_EQ(0, ::listen(listening, 4));
   EXPECT_EQ(0, sys::raw(SYS_setresuid, -1, 0, -1));
+  forget_user();
   const End client = tcp_socket();
   ::fcntl(client.fd, F_SETFL, O_NONBLOCK);
   sockaddr_in in = loopback(0);

@@ -155,7 +155,8 @@ struct Liar {
   }
   // All that it writes and the victim reads.
   std::span<std::uint8_t> memory() const {
-    if (form == ring::Form::kWhole) return {reinterpret_cast<std::uint8_t*>(area), layout::kAreaBytes};
+    if (form == ring::Form::kWhole)
+      return {reinterpret_cast<std::uint8_t*>(area), layout::kAreaBytes};
     return {reinterpret_cast<std::uint8_t*>(place.arena->own), place.arena->shape.bytes()};
   }
   void write(std::size_t size) {

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <thread>
 
+#include "sockets/process/identity.h"
 #include "sockets/testing/test_hostile.h"
 #include "sockets/testing/test_plain.h"
 
@@ -18,10 +19,16 @@ inline constexpr uid_t kStrangerUid = 65534;
 // What the calling thread, and no other, does meanwhile, it does as another user. Needs root.
 class AsStranger {
  public:
-  AsStranger() { EXPECT_EQ(0, sys::raw(SYS_setresuid, -1, kStrangerUid, -1)); }
-  ~AsStranger() { EXPECT_EQ(0, sys::raw(SYS_setresuid, -1, 0, -1)); }
+  AsStranger() { become(kStrangerUid); }
+  ~AsStranger() { become(0); }
   AsStranger(const AsStranger&) = delete;
   AsStranger& operator=(const AsStranger&) = delete;
+
+ private:
+  static void become(uid_t user) {
+    EXPECT_EQ(0, sys::raw(SYS_setresuid, -1, user, -1));
+    forget_user();
+  }
 };
 
 inline sockaddr_in address_of(const wire::Endpoint& e) {

@@ -28,7 +28,7 @@ class SignalWatch {
  private:
   std::atomic<int> fd_;      // 0: none, or in use
   std::atomic<int> number_;  // of the one that is kept, in use or not; 0: none
-  std::uint64_t watched_;  // of whoever has the descriptor
+  std::uint64_t watched_;    // of whoever has the descriptor
 };
 
 // Every signal waits while it lives, and acts when it ends.
