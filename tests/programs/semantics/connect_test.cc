@@ -31,6 +31,51 @@ TEST(Connect, ReturnsBeforeAccept) {
   expect_echo(server, client, "pong");
 }
 
+TEST(Connect, OneBoundPortReachesOneDestinationOnce) {
+  Fd listener = listen_on();
+  Fd elsewhere = listen_on();
+  std::uint16_t port = 0;
+  {
+    const Fd finder = silent_port(&port);
+  }
+  const auto bound = [port] {
+    Fd fd = tcp_socket();
+    const int one = 1;
+    EXPECT_EQ(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one), 0);
+    const Address address("127.0.0.1", port);
+    EXPECT_EQ(bind(fd, address.get(), address.length), 0);
+    return fd;
+  };
+  Fd first = bound();
+  Fd second = bound();
+  ASSERT_EQ(try_connect(first, port_of(listener)), 0);
+  EXPECT_EQ(try_connect(second, port_of(listener)), -1);
+  EXPECT_EQ(errno, EADDRNOTAVAIL);
+  Fd third = bound();
+  EXPECT_EQ(try_connect(third, port_of(elsewhere)), 0) << "another destination";
+  Fd server = accept_from(listener);
+  expect_echo(first, server, "the first one goes on");
+}
+
+// Many short ones after another: no two that live have one port, and the server sees each end.
+TEST(Connect, ShortConnectionsOneAfterAnother) {
+  Fd listener = listen_on();
+  const std::uint16_t port = port_of(listener);
+  for (int i = 0; i < 300; ++i) {
+    Fd client = connect_to("127.0.0.1", port);
+    Fd server = accept_from(listener);
+    expect_echo(client, server, "there");
+    expect_echo(server, client, "back");
+    Fd other = connect_to("127.0.0.1", port);
+    ASSERT_NE(port_of(client), port_of(other));
+    Fd other_server = accept_from(listener);
+    // Both orders of closing.
+    (i % 2 == 0 ? client : server).reset();
+    expect_eof(i % 2 == 0 ? server : client);
+    expect_echo(other, other_server, "the other one goes on");
+  }
+}
+
 TEST(Connect, AcceptWaitsForConnect) {
   Fd listener = listen_on();
   const std::uint16_t port = port_of(listener);
