@@ -64,7 +64,7 @@ std::string hex(const std::uint8_t* bytes, std::size_t size) {
 TEST(Message, GoldenBytes) {
   const MessageBytes bytes = encode(sample());
   EXPECT_EQ(hex(bytes.data(), 144),
-            "53484d53020001000100000008000000\n"
+            "53484d53030001000100000008000000\n"
             "8877665544332211d4c3b2a107000000\n"
             "0200409c0a4d00010000000000000000\n"
             "000000000a00eb18fd00000102030405\n"
@@ -79,7 +79,7 @@ TEST(Message, GoldenBytes) {
 TEST(Message, GoldenNotices) {
   const MessageBytes bytes = encode(notices());
   EXPECT_EQ(hex(bytes.data(), 168),
-            "53484d53020005000000000000000000\n"
+            "53484d53030005000000000000000000\n"
             "00000000000000000000000002000000\n"
             "00000000000000000000000000000000\n"
             "00000000000000000000000000000000\n"
@@ -220,6 +220,31 @@ TEST(Message, FieldsOutOfRangeAreRefused) {
   EXPECT_TRUE(refused([](MessageBytes& b) { b[41] = 1; })) << "behind an IPv4 address";
   EXPECT_TRUE(refused([](MessageBytes& b) { b[77] = 1; })) << "padding";
   EXPECT_TRUE(refused([](MessageBytes& b) { b[255] = 1; })) << "padding";
+}
+
+TEST(Message, APlaceIsNamedWithItsArenaAndNothingElseIs) {
+  Message m = sample();
+  m.area = {kObjectPlace, 17, 512};
+  m.arena = {0x0102030405060708, 0x1112131415161718};
+  const MessageBytes bytes = encode(m);
+  EXPECT_EQ("08070605040302011817161514131211\n", hex(bytes.data() + 144, 16));
+  const auto back = decode(bytes.data(), bytes.size());
+  ASSERT_TRUE(back.ok());
+  EXPECT_EQ(m, back.value());
+  const auto refused = [](const Message& message) {
+    const MessageBytes b = encode(message);
+    return !decode(b.data(), b.size()).ok();
+  };
+  Message unnamed = m;
+  unnamed.arena = {};
+  EXPECT_TRUE(refused(unnamed));
+  Message status = m;
+  status.type = MessageType::kStatus;
+  EXPECT_TRUE(refused(status)) << "only CONNECT and CONNECTED name areas of programs";
+  Message notice = notices();
+  notice.area = m.area;
+  notice.arena = m.arena;
+  EXPECT_TRUE(refused(notice));
 }
 
 TEST(Message, RandomBytes) {

@@ -59,7 +59,7 @@ TEST(PartitionTable, GoldenHeader) {
   t.area_map_bytes = 6 << 20;
   const TableBytes bytes = encode_table(t);
   const std::uint8_t expected[kTableHeaderBytes] = {
-      'S', 'H', 'U', 'N', 'T', 'T', 'B', 'L', 2, 0, 3,    0, 2, 0, 0, 0,  //
+      'S', 'H', 'U', 'N', 'T', 'T', 'B', 'L', 3, 0, 4,    0, 2, 0, 0, 0,  //
       7,   0,   0,   0,   0,   0,   0,   0,   0, 0, 0x10, 0, 0, 0, 0, 0,  //
       1,   0,   0,   0,   0,   0,   0,   0,   0, 0, 0x60, 0, 0, 0, 0, 0};
   EXPECT_EQ(0, std::memcmp(bytes.data(), expected, sizeof expected));

@@ -28,28 +28,28 @@ std::string text(const UnixName& name) {
 }
 
 TEST(RendezvousName, Golden) {
-  EXPECT_EQ(text(rendezvous_name(at("10.77.0.2", 6379), false)), "shunt/3.2/4/0a4d0002:6379");
-  EXPECT_EQ(text(rendezvous_name(at("0.0.0.0", 1), false)), "shunt/3.2/4/00000000:1");
+  EXPECT_EQ(text(rendezvous_name(at("10.77.0.2", 6379), false)), "shunt/4.3/4/0a4d0002:6379");
+  EXPECT_EQ(text(rendezvous_name(at("0.0.0.0", 1), false)), "shunt/4.3/4/00000000:1");
   EXPECT_EQ(text(rendezvous_name(at("fd00::17", 65535), true)),
-            "shunt/3.2/6/fd000000000000000000000000000017:65535");
+            "shunt/4.3/6/fd000000000000000000000000000017:65535");
   EXPECT_EQ(text(rendezvous_name(at("::", 80), false)),
-            "shunt/3.2/6/00000000000000000000000000000000:80");
-  EXPECT_EQ(text(rendezvous_name(at("::", 80), true)), "shunt/3.2/*/:80");
+            "shunt/4.3/6/00000000000000000000000000000000:80");
+  EXPECT_EQ(text(rendezvous_name(at("::", 80), true)), "shunt/4.3/*/:80");
 }
 
 TEST(RendezvousName, CandidatesMostSpecificFirst) {
   UnixName out[3];
   ASSERT_EQ(rendezvous_candidates(at("10.77.0.2", 80), out), 3);
-  EXPECT_EQ(text(out[0]), "shunt/3.2/4/0a4d0002:80");
-  EXPECT_EQ(text(out[1]), "shunt/3.2/4/00000000:80");
-  EXPECT_EQ(text(out[2]), "shunt/3.2/*/:80");
+  EXPECT_EQ(text(out[0]), "shunt/4.3/4/0a4d0002:80");
+  EXPECT_EQ(text(out[1]), "shunt/4.3/4/00000000:80");
+  EXPECT_EQ(text(out[2]), "shunt/4.3/*/:80");
   ASSERT_EQ(rendezvous_candidates(at("::1", 80), out), 3);
-  EXPECT_EQ(text(out[0]), "shunt/3.2/6/00000000000000000000000000000001:80");
-  EXPECT_EQ(text(out[1]), "shunt/3.2/6/00000000000000000000000000000000:80");
-  EXPECT_EQ(text(out[2]), "shunt/3.2/*/:80");
+  EXPECT_EQ(text(out[0]), "shunt/4.3/6/00000000000000000000000000000001:80");
+  EXPECT_EQ(text(out[1]), "shunt/4.3/6/00000000000000000000000000000000:80");
+  EXPECT_EQ(text(out[2]), "shunt/4.3/*/:80");
   ASSERT_EQ(rendezvous_candidates(at("0.0.0.0", 80), out), 2);
-  EXPECT_EQ(text(out[0]), "shunt/3.2/4/00000000:80");
-  EXPECT_EQ(text(out[1]), "shunt/3.2/*/:80");
+  EXPECT_EQ(text(out[0]), "shunt/4.3/4/00000000:80");
+  EXPECT_EQ(text(out[1]), "shunt/4.3/*/:80");
 }
 
 // What a connecting side tries and what a listening side answers to must be the same relation.
