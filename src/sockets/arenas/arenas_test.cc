@@ -118,6 +118,25 @@ TEST_F(Arenas, WhatIsKnownNeedsNoDescriptor) {
   second.accepting_ends();
 }
 
+TEST_F(Arenas, WhatHasBeenForgottenIsAskedForItsDescriptor) {
+  const Ends first = Ends::make(1);
+  const Arena* a = first.offer.place.arena;
+  first.connecting_ends();
+  first.accepting_ends();
+  ASSERT_TRUE(knows_arena(a->id));
+  {
+    const ArenasLocked locked;
+    drop_pairs();
+  }
+  int fd = -1;
+  Answer answer;
+  EXPECT_EQ(Answering::kUnknown, answer_place({&fd, a->id, a->shape.places, 0}, &answer));
+  const Ends second = Ends::make(1);
+  EXPECT_FALSE(second.answer.known) << "with another arena";
+  second.connecting_ends();
+  second.accepting_ends();
+}
+
 TEST_F(Arenas, AFullArenaIsFollowedByALargerOne) {
   std::vector<Ends> open;
   std::set<const Arena*> arenas;
@@ -184,7 +203,7 @@ TEST_F(Arenas, AnotherArenaUnderAKnownNameIsNotLookedAt) {
   const Arena* a = first.offer.place.arena;
   int fd = -1;
   Answer answer;
-  EXPECT_EQ(Answering::kNonsense, answer_place({&fd, a->id, a->shape.places + 1, 0}, &answer))
+  EXPECT_EQ(Answering::kUnknown, answer_place({&fd, a->id, a->shape.places + 1, 0}, &answer))
       << "as many places as it has";
   wire::ArenaId other = a->id;
   ++other.low;

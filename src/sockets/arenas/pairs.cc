@@ -162,6 +162,7 @@ Answering answer_anew(const Asked& asked, Answer* out) {
     if (is_usable(a, asked) && answer_from(a, asked.index, out, &result)) return result;
     give_up(pair);
   }
+  if (*asked.fd < 0) return Answering::kUnknown;
   Arena* mine = nullptr;
   result = make_pair(asked, &mine);
   if (result != Answering::kYes) return result;

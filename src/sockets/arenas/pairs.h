@@ -30,11 +30,12 @@ struct Answer {
   int fd = -1;                   // else: of the own arena, to send along; valid until answer_sent()
 };
 
-// Whether nothing has to be mapped for it, so that `fd` is not wanted.
+// Whether nothing has to be mapped for it, as it seems, so that `fd` is not wanted.
 bool knows_arena(const wire::ArenaId& id);
 
 enum class Answering : std::uint8_t {
   kYes,
+  kUnknown,   // nothing has changed: it has been forgotten meanwhile, so `fd` is wanted
   kNonsense,  // it is not what it says, or names a place that is in use
   kNoMemory,
 };

@@ -194,13 +194,18 @@ bool answer_silently(Connection* c, std::uint32_t generation) {
 }
 
 // The areas of a connection from here: places in a pair of arenas. 0, -EPROTO or -ENOMEM.
-long make_places(Request& r, Parts* parts, ring::PeerArea* peer, Answer* answer) {
+long make_places(int bell, Request& r, Parts* parts, ring::PeerArea* peer, Answer* answer) {
   const wire::Location& area = r.message.area;
   if (area.length > layout::kPlacesMax || area.offset >= area.length) return -EPROTO;
   const Asked asked{&r.fds[0], r.message.arena, static_cast<std::uint32_t>(area.length),
                     static_cast<std::uint32_t>(area.offset)};
-  const Answering result = answer_place(asked, answer);
-  if (result != Answering::kYes) return result == Answering::kNonsense ? -EPROTO : -ENOMEM;
+  Answering result = answer_place(asked, answer);
+  if (result == Answering::kUnknown) {
+    const long peeked = peek_descriptors(bell, &r);
+    if (peeked != 0) return peeked;
+    result = answer_place(asked, answer);
+  }
+  if (result != Answering::kYes) return result == Answering::kNoMemory ? -ENOMEM : -EPROTO;
   own_place(parts, answer->own, answer->generation);
   parts->connection->peer_place = answer->peer;
   parts->connection->peer_place_held = true;
@@ -210,9 +215,9 @@ long make_places(Request& r, Parts* parts, ring::PeerArea* peer, Answer* answer)
 }
 
 // Both areas, mapped. `peer` may lack its control then: it is not what it should be. 0, -EPROTO or -ENOMEM.
-long make_areas(Request& r, Parts* parts, ring::PeerArea* peer, Answer* answer) {
+long make_areas(int bell, Request& r, Parts* parts, ring::PeerArea* peer, Answer* answer) {
   Connection* c = parts->connection;
-  if (r.message.area.object == wire::kObjectPlace) return make_places(r, parts, peer, answer);
+  if (r.message.area.object == wire::kObjectPlace) return make_places(bell, r, parts, peer, answer);
   const bool given = r.message.area.object == wire::kObjectWindow;
   if (given ? !adopt_range(parts, r.fds[0], r.message.own, r.message.own_generation)
             : !own_object(parts)) {
@@ -231,7 +236,7 @@ long complete(Request* r, int* bell_slot, int listener_fd, Socket* listener, int
   Connection* c = parts.connection;
   ring::PeerArea peer = nullptr;
   Answer answer;
-  const long made = make_areas(*r, &parts, &peer, &answer);
+  const long made = make_areas(bell, *r, &parts, &peer, &answer);
   if (made == 0 && !r->via_driver) take_request(bell);
   c->reader.generation = r->message.generation;
   if (made != 0) {
