@@ -116,7 +116,8 @@ struct Message {
   std::uint32_t own_generation = 0;  // of the area at `own`
   std::uint64_t session = 0;         // of the receiver towards the sender, as the sender knows it
   std::uint64_t from_session = 0;    // of the sender towards the receiver
-  ArenaId arena;                     // only with an `area` that is a place
+  // With an `area` that is a place, and only then; such a message has no notices: both have one place in the encoding.
+  ArenaId arena;
   std::uint16_t notice_count = 0;    // 0, or 1 .. kNoticesMax in a NOTICE
   std::array<std::uint64_t, kNoticesMax> notices{};
   friend bool operator==(const Message&, const Message&) = default;

@@ -20,6 +20,7 @@ Mark decoded("bytes decoded");
 Mark refused("fields refused");
 Mark accepted("fields accepted");
 Mark noticed("notices accepted");
+Mark placed("places accepted");
 
 bool legal(const Endpoint& e) {
   if (e.family == AF_INET6) return true;
@@ -49,6 +50,10 @@ bool legal(const Message& m) {
   for (std::size_t i = 0; i < m.notices.size(); ++i) {
     if (i >= m.notice_count && m.notices[i] != 0) return false;
     if (i < m.notice_count && !legal_notice(m.notices[i])) return false;
+  }
+  if (m.area.object == wire::kObjectPlace &&
+      (m.arena.none() || (m.type != MessageType::kConnect && m.type != MessageType::kConnected))) {
+    return false;
   }
   if (!notice) return true;
   const Message none;
@@ -102,6 +107,15 @@ Message message(Input& in) {
     m.notices[i] = std::uint64_t{in.take<std::uint8_t>()} << 56 | in.number();
   }
   if (has(13)) m.notices[in.below(wire::kNoticesMax)] = in.number();
+  if (has(14)) {
+    // An arena lies where notices would: no message has both.
+    m.area.object = wire::kObjectPlace;
+    m.arena = {in.number(), in.number()};
+  }
+  if (m.area.object == wire::kObjectPlace) {
+    m.notice_count = 0;
+    m.notices = {};
+  }
   return m;
 }
 
@@ -113,6 +127,7 @@ void check_fields(const Message& m) {
   require(result.value() == m, "a message comes back as it was");
   accepted.reached();
   if (m.type == MessageType::kNotice) noticed.reached();
+  if (m.area.object == wire::kObjectPlace) placed.reached();
 }
 
 }  // namespace
@@ -137,6 +152,7 @@ std::vector<Bytes> seeds() {
     all.emplace_back(1, std::uint8_t{0});
     all.back().insert(all.back().end(), bytes.begin(), bytes.end());
   }
+  all.push_back({1, 0x00, 0x40, 1, 8, 7, 8, 9});
   all.push_back({1, 0xff, 0x0f, 1, 1, 0, 3, 9, 1, 0, 0, 0, 2, 0, 0, 0, 0, 80, 0, 1, 10, 77, 0, 1});
   all.push_back({1, 0x10, 0x1c, 5, 2, 0, 0, 0, 1, 2, 2, 0x40, 7, 0xa0, 8});
   all.push_back({1, 0x12, 0x1c, 5, 1, 2, 0, 0, 0, 1, 2, 2, 0x40, 7, 0xa0, 8});

@@ -43,7 +43,7 @@ struct Stream {
 };
 
 struct End {
-  TwoViews peer{sizeof(Area)};
+  TwoViews peer{layout::kSegmentsOffset};
   Area* lies = reinterpret_cast<Area*>(peer.writable());
   Bytes memory = Bytes(layout::kAreaBytes + 128);
   Area* own;
