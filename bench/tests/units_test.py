@@ -81,7 +81,7 @@ class Readings(unittest.TestCase):
                                    " 40.00    0.000050           1        50           close\n"
                                    "------ ----------- ----------- --------- --------- ----------------\n"
                                    "100.00    0.000150           1       150         2 total\n")
-        self.assertEqual(calls_of(path), 150)
+        self.assertEqual(calls_of(path), 148)  # without two looks that found nothing
         self.assertRaises(Failed, calls_of, self.write("empty", ""))
 
     def test_cgroup_beside_the_own_one(self):
