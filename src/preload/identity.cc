@@ -1,9 +1,10 @@
 // Calls that change who the process is: what is remembered of that is asked for anew.
+#include "sockets/process/identity.h"
+
 #include <unistd.h>
 
 #include "preload/call.h"
 #include "preload/libc.h"
-#include "sockets/process/identity.h"
 
 using namespace shunt;           // NOLINT(google-build-using-namespace): exported C functions below
 using namespace shunt::preload;  // NOLINT(google-build-using-namespace)

@@ -118,7 +118,7 @@ struct Message {
   std::uint64_t from_session = 0;    // of the sender towards the receiver
   // With an `area` that is a place, and only then; such a message has no notices: both have one place in the encoding.
   ArenaId arena;
-  std::uint16_t notice_count = 0;    // 0, or 1 .. kNoticesMax in a NOTICE
+  std::uint16_t notice_count = 0;  // 0, or 1 .. kNoticesMax in a NOTICE
   std::array<std::uint64_t, kNoticesMax> notices{};
   friend bool operator==(const Message&, const Message&) = default;
 };

@@ -48,20 +48,27 @@ struct Ends {
     if (fd >= 0) ::close(fd);
     offer_sent(e.offer, true);
     const Arena* mine = e.answer.own.arena;
-    EXPECT_TRUE(take_answer(e.offer.place,
-                            {e.answer.fd, mine->id, mine->shape.places, e.answer.own.index},
-                            &e.peer));
+    EXPECT_TRUE(take_answer(
+        e.offer.place, {e.answer.fd, mine->id, mine->shape.places, e.answer.own.index}, &e.peer));
     answer_sent(e.answer, true);
     return e;
   }
   void connecting_ends(std::uint64_t written = 0) const {
-    let_go({.own = offer.place, .peer = peer, .peer_held = true,
-            .peer_generation = answer.generation, .last = true, .written = written,
+    let_go({.own = offer.place,
+            .peer = peer,
+            .peer_held = true,
+            .peer_generation = answer.generation,
+            .last = true,
+            .written = written,
             .segments = written != 0 ? 1u : 0u});
   }
   void accepting_ends(std::uint64_t written = 0) const {
-    let_go({.own = answer.own, .peer = answer.peer, .peer_held = true,
-            .peer_generation = offer.generation, .last = true, .written = written,
+    let_go({.own = answer.own,
+            .peer = answer.peer,
+            .peer_held = true,
+            .peer_generation = offer.generation,
+            .last = true,
+            .written = written,
             .segments = written != 0 ? 1u : 0u});
   }
 };

@@ -35,9 +35,7 @@ TEST(Connect, OneBoundPortReachesOneDestinationOnce) {
   Fd listener = listen_on();
   Fd elsewhere = listen_on();
   std::uint16_t port = 0;
-  {
-    const Fd finder = silent_port(&port);
-  }
+  { const Fd finder = silent_port(&port); }
   const auto bound = [port] {
     Fd fd = tcp_socket();
     const int one = 1;
