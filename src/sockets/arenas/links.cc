@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "sockets/arenas/places.h"
+#include "sockets/arenas/slots.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -25,18 +26,6 @@ rlim_t limit_of(int resource) {
   return limit.rlim_cur;
 }
 
-// Held, once more. nullptr: none.
-Arena* find(const LinkKey& key) {
-  for (const std::atomic<Arena*>& link : links) {
-    Arena* a = link.load(std::memory_order_acquire);
-    if (a == nullptr || !hold_if_alive(a)) continue;
-    // Held, and still there: it is what it was.
-    if (link.load(std::memory_order_acquire) == a && a->listener == key) return a;
-    drop(a);
-  }
-  return nullptr;
-}
-
 bool offer_from(Arena* a, Offer* out) {
   const int fd = begin_sending(a);
   if (fd < 0) return false;
@@ -47,13 +36,6 @@ bool offer_from(Arena* a, Offer* out) {
   }
   end_sending(a);
   return false;
-}
-
-void give_up(std::atomic<Arena*>& link) {
-  Arena* a = link.exchange(nullptr, std::memory_order_acq_rel);
-  if (a == nullptr) return;
-  retire(a);
-  drop(a);
 }
 
 // ---- with ArenasLocked ----
@@ -150,7 +132,7 @@ bool offer_place(const LinkKey& key, Offer* out) {
     const ArenasLocked locked;
     shed();
   }
-  if (Arena* a = find(key)) {
+  if (Arena* a = find_held(links, [&](const Arena* l) { return l->listener == key; })) {
     const bool offered = offer_from(a, out);
     drop(a);
     if (offered) return true;

@@ -2,6 +2,7 @@
 
 #include "base/untrusted.h"
 #include "sockets/arenas/places.h"
+#include "sockets/arenas/slots.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -31,25 +32,15 @@ bool is_known(const Arena* mine) {
   return false;
 }
 
+// The connecting side knows our arena, or can be sent it. (Else it was one of many that did not say in time that they
+// know it; or it lies.)
+bool can_be_told(const Arena* mine) { return is_known(mine) || mine->fd.load(kRelaxed) >= 0; }
+
 bool is_idle(const Arena* mine) { return mine->users.load(kRelaxed) == 0; }
 
 // Held, once more. nullptr: none.
 Arena* find(const wire::ArenaId& id) {
-  for (const std::atomic<Arena*>& pair : pairs) {
-    Arena* a = pair.load(std::memory_order_acquire);
-    if (a == nullptr || !hold_if_alive(a)) continue;
-    // Held, and still there: it is what it was.
-    if (pair.load(std::memory_order_acquire) == a && a->theirs->id == id) return a;
-    drop(a);
-  }
-  return nullptr;
-}
-
-void give_up(std::atomic<Arena*>& pair) {
-  Arena* a = pair.exchange(nullptr, std::memory_order_acq_rel);
-  if (a == nullptr) return;
-  retire(a);
-  drop(a);
+  return find_held(pairs, [&](const Arena* mine) { return mine->theirs->id == id; });
 }
 
 // ---- with ArenasLocked ----
@@ -145,11 +136,8 @@ bool answer_from(Arena* mine, std::uint32_t peer_index, Answer* out, Answering* 
   return true;
 }
 
-// The connecting side knows our arena, or can be sent it. (Else it was one of many that did not say in time that they
-// know it; or it lies.)
 bool is_usable(const Arena* mine, const Asked& asked) {
-  return mine->theirs->shape.places == asked.places &&
-         (is_known(mine) || mine->fd.load(kRelaxed) >= 0);
+  return mine->theirs->shape.places == asked.places && can_be_told(mine);
 }
 
 Answering answer_anew(const Asked& asked, Answer* out) {
@@ -184,7 +172,7 @@ Answering answer_anew(const Asked& asked, Answer* out) {
 bool knows_arena(const wire::ArenaId& id) {
   Arena* mine = find(id);
   if (mine == nullptr) return false;
-  const bool usable = is_known(mine) || mine->fd.load(kRelaxed) >= 0;
+  const bool usable = can_be_told(mine);
   drop(mine);
   return usable;
 }

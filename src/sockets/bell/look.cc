@@ -35,20 +35,6 @@ std::uint32_t fate_of(const Connection* c) {
   return own != nullptr ? Untrusted(own->fate_line.fate).copy_acquire() : layout::kFateReset;
 }
 
-// Plain bytes follow the mark: keep what was read of them for follow_downgrade(). With c->bell held.
-bool find_mark(Connection* c, const std::uint8_t* bytes, std::size_t size) {
-  assert(c->bell.held_by_me());
-  const std::uint8_t* mark = bytes;
-  while (mark != bytes + size && *mark == wire::kRing) ++mark;
-  if (mark == bytes + size || *mark != wire::kPlainMark || c->relayed) return false;
-  const std::size_t kept = size - static_cast<std::size_t>(mark - bytes);
-  std::memcpy(c->bell_state.stash, mark, kept);
-  c->bell_state.stash_begin = 0;
-  c->bell_state.stash_end = static_cast<std::uint32_t>(kept);
-  apply(c, CarriageEvent::kPeerLeft);
-  return true;
-}
-
 // What a CONNECTED says of the peer's area, mapped and checked. `control` null: it is not what it should be.
 ring::PeerArea take_peer(Connection* c, const wire::Message& m, int fd) {
   if (m.area.object != wire::kObjectPlace) {
@@ -134,6 +120,20 @@ bool lose_locked(Connection* c) {
 bool lose(Connection* c) {
   Hold hold(c->state_lock);
   return lose_locked(c);
+}
+
+// Plain bytes follow the mark: keep what was read of them for follow_downgrade(). With c->bell held.
+bool find_mark(Connection* c, const std::uint8_t* bytes, std::size_t size) {
+  assert(c->bell.held_by_me());
+  const std::uint8_t* mark = bytes;
+  while (mark != bytes + size && *mark == wire::kRing) ++mark;
+  if (mark == bytes + size || *mark != wire::kPlainMark || c->relayed) return false;
+  const std::size_t kept = size - static_cast<std::size_t>(mark - bytes);
+  std::memcpy(c->bell_state.stash, mark, kept);
+  c->bell_state.stash_begin = 0;
+  c->bell_state.stash_end = static_cast<std::uint32_t>(kept);
+  apply(c, CarriageEvent::kPeerLeft);
+  return true;
 }
 
 }  // namespace

@@ -16,6 +16,7 @@
 #include "sockets/setup/driver_request.h"
 #include "sockets/setup/establish.h"
 #include "sockets/setup/local_address.h"
+#include "sockets/setup/port.h"
 #include "sys/kernel.h"
 #include "wire/message.h"
 #include "wire/rendezvous_name.h"
@@ -42,8 +43,6 @@ struct Request {
     }
   }
 };
-
-constexpr std::uint16_t kFirstUnprivileged = 1024;
 
 // Root, or this user himself, who may have any port but the privileged ones.
 bool is_trusted(int bell, const wire::Endpoint& source) {

@@ -58,27 +58,6 @@ wire::Endpoint natural_source(const wire::Endpoint& destination, bool other_part
   return source;
 }
 
-// Binds the program's TCP socket, unless the program did; *source is what it is bound to.
-bool reserve_port(int fd, const Socket* s, wire::Endpoint natural, wire::Endpoint* source) {
-  sockaddr_storage address{};
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    socklen_t length = sizeof address;
-    if (sys::getsockname(fd, &address, &length) != 0) return false;
-    const auto bound = wire::from_sockaddr(reinterpret_cast<sockaddr*>(&address), length);
-    if (bound.ok() && bound.value().port != 0) {
-      *source = bound.value();
-      if (source->is_any()) {
-        source->family = natural.family;
-        source->address = natural.address;
-      }
-      return source->family == natural.family;
-    }
-    length = wire::to_sockaddr(natural, s->family, &address);
-    if (length == 0 || sys::bind(fd, &address, length) != 0) return false;
-  }
-  return false;
-}
-
 struct Attempt {
   int fd;
   Socket* socket;

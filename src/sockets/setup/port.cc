@@ -8,8 +8,6 @@
 namespace shunt::sockets {
 namespace {
 
-constexpr std::uint16_t kFirstUnprivileged = 1024;
-
 // What `fd` is bound to; port 0: nothing.
 bool bound_to(int fd, const wire::Endpoint& natural, wire::Endpoint* source) {
   sockaddr_storage address{};
@@ -79,6 +77,11 @@ bool source_port(int fd, const Socket* s, const wire::Endpoint& natural, const P
   out->source = port.source;
   if (shown) out->proof = port.fd;
   return true;
+}
+
+bool reserve_port(int fd, const Socket* s, const wire::Endpoint& natural, wire::Endpoint* source) {
+  if (!bound_to(fd, natural, source)) return false;
+  return source->port != 0 ? source->family == natural.family : bind_to(fd, s, natural, source);
 }
 
 void give_port_back(int fd, const PlaceRef& place, const SourcePort& port) {

@@ -18,6 +18,8 @@
 
 namespace shunt::sockets {
 
+inline constexpr std::uint16_t kFirstUnprivileged = 1024;
+
 struct SourcePort {
   wire::Endpoint source;
   bool by_program = false;  // the program's socket has to be kept
@@ -31,6 +33,10 @@ struct SourcePort {
 // port can be had, or the program's socket is bound to an address of another family.
 bool source_port(int fd, const Socket* socket, const wire::Endpoint& natural, const PlaceRef& place,
                  bool shown, SourcePort* out);
+
+// By way of the driver: the program's own socket, bound to `natural` unless the program did that. False as above.
+bool reserve_port(int fd, const Socket* socket, const wire::Endpoint& natural,
+                  wire::Endpoint* source);
 
 // The connection is not made after all: the program keeps its socket.
 void give_port_back(int fd, const PlaceRef& place, const SourcePort& port);

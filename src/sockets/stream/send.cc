@@ -153,6 +153,10 @@ bool write_over(const Connection* c) {
 
 long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
   Connection* c = s->connection;
+  if (has_answered(c)) {
+    look_at_bell(fd, s);
+    return 0;
+  }
   const std::uint64_t tail = c->writer.tail;
   const Spin hot = spin_until(s->write_spin, deadline, [&] {
     const layout::Area* peer = c->peer.load(std::memory_order_acquire);
@@ -160,10 +164,7 @@ long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
            (peer != nullptr ? Untrusted(peer->tail.tail).copy() - tail >= layout::kSegmentBytes
                             : has_answered(c));
   });
-  if (hot == Spin::kReady) {
-    if (has_answered(c)) look_at_bell(fd, s);
-    return 0;
-  }
+  if (hot == Spin::kReady) return 0;
   if (hot == Spin::kHandlerEnds || (hot == Spin::kHandlerRestarts && deadline != 0)) return -EINTR;
   if (!enter_sleep(fd, s, vain.force)) return 0;
   rouse_missed();
@@ -190,10 +191,7 @@ long wait_writable(int fd, Socket* s, std::int64_t deadline, VainWakes& vain) {
     Hold tx(c->tx);
     if (tx.owns()) disarm_write(c);
   }
-  if (!sleep) {
-    if (has_answered(c)) look_at_bell(fd, s);
-    return 0;
-  }
+  if (!sleep) return 0;
   s->write_spin.slept(static_cast<std::uint32_t>(std::min<std::uint64_t>(slept_us, 1'000'000)));
   if (result == 0) vain.another();
   look_at_bell(fd, s);
