@@ -1,15 +1,14 @@
 #include "sockets/arenas/arena.h"
 
-#include <linux/magic.h>
 #include <sys/resource.h>
 
 #include <cassert>
 #include <cstring>
 
 #include "sockets/arenas/links.h"
+#include "sockets/arenas/memory_object.h"
 #include "sockets/arenas/pairs.h"
 #include "sockets/arenas/places.h"
-#include "sockets/arenas/read_only.h"
 #include "sockets/thread/free_list.h"
 #include "sys/kernel.h"
 #include "wire/version.h"
@@ -210,15 +209,7 @@ const layout::ArenaHeader* map_arena_at(int fd, const wire::ArenaId& id, std::ui
                                         void* at) {
   const layout::ArenaShape shape{places};
   if (!shape.sound() || id.none()) return nullptr;
-  // Only a sealed memory object of the ordinary page size cannot be pulled away under our mapping.
-  constexpr int kNeeded = F_SEAL_SHRINK | F_SEAL_GROW;
-  const int seals = sys::fcntl(fd, F_GET_SEALS);
-  if (seals < 0 || (seals & kNeeded) != kNeeded) return nullptr;
-  struct stat st;
-  struct statfs fs;
-  if (sys::fstat(fd, &st) != 0 || static_cast<std::uint64_t>(st.st_size) != shape.bytes())
-    return nullptr;
-  if (sys::fstatfs(fd, &fs) != 0 || fs.f_type != TMPFS_MAGIC) return nullptr;
+  if (!is_sealed_object(fd, shape.bytes())) return nullptr;
   void* mapped = map_unlocked(shape.bytes(), PROT_READ, fd, at);
   if (mapped == nullptr) return nullptr;
   // A private copy is what is checked.

@@ -1,9 +1,7 @@
 #include "sockets/connection/areas.h"
 
-#include <linux/magic.h>
-
 #include "ring/writer.h"
-#include "sockets/arenas/read_only.h"
+#include "sockets/arenas/memory_object.h"
 #include "sys/kernel.h"
 
 namespace shunt::sockets {
@@ -52,14 +50,7 @@ layout::Area* make_area(std::uint32_t* generation, int* fd) {
 const layout::Area* map_area(int fd, std::uint64_t offset, std::uint64_t length,
                              std::uint32_t generation, const void* at) {
   if (offset != 0 || length != layout::kAreaBytes) return nullptr;
-  // Only a sealed memory object of the ordinary page size cannot be pulled away under our mapping.
-  constexpr int kNeeded = F_SEAL_SHRINK | F_SEAL_GROW;
-  const int seals = sys::fcntl(fd, F_GET_SEALS);
-  if (seals < 0 || (seals & kNeeded) != kNeeded) return nullptr;
-  struct stat st;
-  struct statfs fs;
-  if (sys::fstat(fd, &st) != 0 || static_cast<std::uint64_t>(st.st_size) != length) return nullptr;
-  if (sys::fstatfs(fd, &fs) != 0 || fs.f_type != TMPFS_MAGIC) return nullptr;
+  if (!is_sealed_object(fd, length)) return nullptr;
   const wire::Location whole{wire::kObjectDescriptor, 0, length};
   return checked(map_shared(fd, whole, PROT_READ, at), length, generation);
 }

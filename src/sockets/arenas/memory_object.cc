@@ -1,4 +1,6 @@
-#include "sockets/arenas/read_only.h"
+#include "sockets/arenas/memory_object.h"
+
+#include <linux/magic.h>
 
 #include "sys/kernel.h"
 
@@ -20,6 +22,16 @@ int open_read_only(int fd) {
   if (read_only < 0) return fd;
   sys::close(fd);
   return read_only;
+}
+
+bool is_sealed_object(int fd, std::uint64_t bytes) {
+  constexpr int kNeeded = F_SEAL_SHRINK | F_SEAL_GROW;
+  const int seals = sys::fcntl(fd, F_GET_SEALS);
+  if (seals < 0 || (seals & kNeeded) != kNeeded) return false;
+  struct stat st;
+  struct statfs fs;
+  return sys::fstat(fd, &st) == 0 && static_cast<std::uint64_t>(st.st_size) == bytes &&
+         sys::fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
 }
 
 }  // namespace shunt::sockets
